@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The inline half of vcpu.h: the TLB's layout and its hit path. Not an interface
+ * of its own; what is not documented in vcpu.h may change with any release.
+ */
+#ifndef STAGE2_VCPU_INLINE_H
+#define STAGE2_VCPU_INLINE_H
+
+#include <errno.h>
+#include <stage2/api.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define S2_TLB_ENTRIES 512
+#define S2_TLB_PAGE_MASK (~UINT64_C(4095))
+
+/*
+ * @rtag, @wtag: the guest address of the page this entry lets the guest read or
+ *               write; ~0, which no address compares equal to, if it does not.
+ * @addend:      what turns a guest address in that page into a host pointer.
+ */
+struct s2_tlb_entry {
+	uint64_t rtag;
+	uint64_t wtag;
+	uintptr_t addend;
+	uint64_t unused;
+};
+
+/*
+ * The part of a vCPU that the inline paths touch. @tlb points at the vCPU's TLB in
+ * guest mode and at a table without a valid entry out of it, so that an access
+ * out of guest mode fails without a check on the hit path.
+ * @flush_requested is written by who flushes, @flush_done by the vCPU only: they
+ * are on lines of their own so that polling stays in this core's cache.
+ */
+struct s2_vcpu {
+	const struct s2_tlb_entry *tlb;
+	uint64_t flush_done;
+	uint64_t flush_requested __attribute__((aligned(64)));
+};
+
+S2_API int s2_vcpu_load_slow(struct s2_vcpu *vcpu, uint64_t gpa, void *value, unsigned size);
+S2_API int s2_vcpu_store_slow(struct s2_vcpu *vcpu, uint64_t gpa, const void *value, unsigned size);
+S2_API void s2_vcpu_poll_slow(struct s2_vcpu *vcpu);
+
+static inline void s2_vcpu_poll(struct s2_vcpu *vcpu)
+{
+	/*
+	 * Relaxed: a request seen late is a request acted on at the next poll.
+	 * The slow path reads again, with acquire, before it acknowledges.
+	 */
+	if (__builtin_expect(__atomic_load_n(&vcpu->flush_requested, __ATOMIC_RELAXED) !=
+				     vcpu->flush_done,
+			     0))
+		s2_vcpu_poll_slow(vcpu);
+}
+
+/*
+ * The tag comparison keeps the low bits that make an access of this size
+ * misaligned, so that a misaligned one never hits.
+ */
+#define S2_TLB_TAG(gpa, size) ((gpa) & (S2_TLB_PAGE_MASK | ((size) - 1)))
+
+#define S2_DEFINE_ACCESS(bits, size)                                                               \
+	static inline int s2_vcpu_load##bits(struct s2_vcpu *vcpu, uint64_t gpa,                   \
+					     uint##bits##_t *value)                                \
+	{                                                                                          \
+		const struct s2_tlb_entry *e = &vcpu->tlb[(gpa >> 12) & (S2_TLB_ENTRIES - 1)];     \
+                                                                                                   \
+		if (__builtin_expect(e->rtag == S2_TLB_TAG(gpa, size), 1)) {                       \
+			*value = __atomic_load_n((const uint##bits##_t *)(e->addend + gpa),        \
+						 __ATOMIC_RELAXED);                                \
+			return 0;                                                                  \
+		}                                                                                  \
+		return s2_vcpu_load_slow(vcpu, gpa, value, size);                                  \
+	}                                                                                          \
+                                                                                                   \
+	static inline int s2_vcpu_store##bits(struct s2_vcpu *vcpu, uint64_t gpa,                  \
+					      uint##bits##_t value)                                \
+	{                                                                                          \
+		const struct s2_tlb_entry *e = &vcpu->tlb[(gpa >> 12) & (S2_TLB_ENTRIES - 1)];     \
+                                                                                                   \
+		if (__builtin_expect(e->wtag == S2_TLB_TAG(gpa, size), 1)) {                       \
+			__atomic_store_n((uint##bits##_t *)(e->addend + gpa), value,               \
+					 __ATOMIC_RELAXED);                                        \
+			return 0;                                                                  \
+		}                                                                                  \
+		return s2_vcpu_store_slow(vcpu, gpa, &value, size);                                \
+	}
+
+S2_DEFINE_ACCESS(8, 1)
+S2_DEFINE_ACCESS(16, 2)
+S2_DEFINE_ACCESS(32, 4)
+S2_DEFINE_ACCESS(64, 8)
+
+#undef S2_DEFINE_ACCESS
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* STAGE2_VCPU_INLINE_H */

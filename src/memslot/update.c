@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * s2_vm_set_memory_region(): kvm_set_memory_region() and the swap of memslots
+ * that the gates guard. The rules of what may be asked for are in region.c; here
+ * is in which order an update becomes visible, and to whom:
+ *
+ *   create: hva index -> wait for overlapping invalidations -> gfn index
+ *   delete: gfn index -> zap and flush -> hva index
+ *   move:   out of the gfn index -> zap and flush -> replaced in the hva index
+ *           -> wait -> into the gfn index at its new place
+ *   flags:  replaced in both; nobody waits
+ *
+ * So whatever vCPUs can find by gfn, invalidations find by hva. A fault that
+ * looked a memslot up by gfn before its deletion looks it up again under mmu_lock
+ * before it maps anything (mmu/fault.c), so a delete need not wait for faults.
+ */
+#include "base/alloc.h"
+#include "memslot/garbage.h"
+#include "memslot/hva_index.h"
+#include "memslot/region.h"
+#include "memslot/vm.h"
+
+#include <errno.h>
+#include <sched.h>
+
+/* One update on its way: everything it may need is here before anything is changed. */
+struct s2_update {
+	struct s2_vm *vm;
+	enum s2_region_change change;
+	struct s2_memslot *old;
+	struct s2_memslot *new;
+	struct s2_memslot ***chunk; /* where to hang a new chunk of slots[], if one is needed */
+	struct s2_memslot **new_chunk;
+	struct s2_itree_reserve gfn_reserve;
+	struct s2_itree_reserve hva_reserve;
+};
+
+static const struct s2_region_rules rules = {
+	.nr_slots = S2_USER_MEM_SLOTS,
+	.nr_address_spaces = 1,
+	.max_gfn = S2_REGION_MAX_GFN,
+	.hva_limit = S2_REGION_HVA_LIMIT,
+};
+
+static bool gfn_overlaps_other(struct s2_vm *vm, const struct kvm_userspace_memory_region *mem)
+{
+	struct s2_itree_iter it;
+	const struct s2_itree_iv *iv;
+	uint64_t start = s2_region_base_gfn(mem);
+
+	s2_itree_iter_init(&it, atomic_load_explicit(&vm->gfn_root, memory_order_relaxed), start,
+			   start + s2_region_npages(mem));
+	while ((iv = s2_itree_iter_next(&it)))
+		if (((struct s2_memslot *)iv->value)->id != s2_region_slot_id(mem))
+			return true;
+	return false;
+}
+
+/* What KVM would say; sets @change. */
+static int classify(struct s2_vm *vm, const struct kvm_userspace_memory_region *mem,
+		    enum s2_region_change *change)
+{
+	const struct s2_memslot *slot = s2_vm_slot_by_id(vm, s2_region_slot_id(mem));
+	struct s2_region_old old;
+	int ret;
+
+	if (slot)
+		old = (struct s2_region_old){ slot->base_gfn, slot->npages, slot->hva, slot->flags };
+	ret = s2_region_classify(mem, slot ? &old : NULL, vm->nr_memslot_pages, change);
+	if (ret || (*change != S2_REGION_CREATE && *change != S2_REGION_MOVE))
+		return ret;
+	if (gfn_overlaps_other(vm, mem))
+		return -EEXIST;
+	return s2_region_check_reach(mem, *change, &rules);
+}
+
+static void set_all_dirty(struct s2_memslot *slot)
+{
+	for (uint64_t word = 0; word < slot->npages / 64; word++)
+		atomic_init(&slot->dirty_bitmap[word], UINT64_MAX);
+	if (slot->npages % 64)
+		atomic_init(&slot->dirty_bitmap[slot->npages / 64],
+			    (UINT64_C(1) << (slot->npages % 64)) - 1);
+}
+
+static int prepare_bitmap(struct s2_update *up)
+{
+	const struct s2_allocator *a = &up->vm->mm->allocator;
+	uint64_t words = s2_dirty_words(up->new->npages);
+
+	if (!s2_memslot_logs_dirty(up->new))
+		return 0;
+	if (up->old && up->old->dirty_bitmap) {
+		up->new->dirty_bitmap = up->old->dirty_bitmap;
+		return 0;
+	}
+	up->new->dirty_bitmap = s2_zalloc(a, words * sizeof(uint64_t), 64);
+	if (!up->new->dirty_bitmap)
+		return -ENOMEM;
+	if (up->vm->dirty_initially_set)
+		set_all_dirty(up->new);
+	return 0;
+}
+
+static int prepare_memslot(struct s2_update *up, const struct kvm_userspace_memory_region *mem)
+{
+	struct s2_vm *vm = up->vm;
+	const struct s2_allocator *a = &vm->mm->allocator;
+
+	if (up->change == S2_REGION_DELETE)
+		return 0;
+	up->new = s2_zalloc(a, sizeof(*up->new), sizeof(void *));
+	if (!up->new)
+		return -ENOMEM;
+	*up->new = (struct s2_memslot){
+		.vm = vm,
+		.base_gfn = s2_region_base_gfn(mem),
+		.npages = s2_region_npages(mem),
+		.hva = mem->userspace_addr,
+		.flags = mem->flags,
+		.id = s2_region_slot_id(mem),
+	};
+	if (!*up->chunk) {
+		up->new_chunk = s2_zalloc(a, S2_SLOT_CHUNK * sizeof(**up->chunk), sizeof(void *));
+		if (!up->new_chunk)
+			return -ENOMEM;
+	}
+	return prepare_bitmap(up);
+}
+
+static int prepare(struct s2_update *up, const struct kvm_userspace_memory_region *mem)
+{
+	const struct s2_allocator *a = &up->vm->mm->allocator;
+	const struct s2_itree_node *gfn_root =
+		atomic_load_explicit(&up->vm->gfn_root, memory_order_relaxed);
+	int ret = prepare_memslot(up, mem);
+
+	if (!ret)
+		ret = s2_itree_reserve_fill(&up->gfn_reserve, a, s2_itree_nodes_for(gfn_root, 2));
+	if (!ret)
+		ret = s2_itree_reserve_fill(&up->hva_reserve, a, s2_hva_index_nodes(up->vm));
+	return ret;
+}
+
+/* Frees what the update did not use; if it did not happen, that is all of it. */
+static void clean_up(struct s2_update *up, bool happened)
+{
+	const struct s2_allocator *a = &up->vm->mm->allocator;
+
+	s2_itree_reserve_drain(&up->gfn_reserve, a);
+	s2_itree_reserve_drain(&up->hva_reserve, a);
+	if (happened)
+		return;
+	s2_free(a, up->new_chunk);
+	if (up->new && !(up->old && up->new->dirty_bitmap == up->old->dirty_bitmap))
+		s2_free(a, up->new->dirty_bitmap);
+	s2_free(a, up->new);
+}
+
+/* Release pairs with the acquire in s2_gfn_to_memslot(): the nodes, and the memslot, before the root. */
+static void publish_gfn_root(struct s2_vm *vm, struct s2_itree_node *root,
+			     struct s2_itree_node *replaced)
+{
+	S2_ASSERT_HELD(&vm->slots_lock);
+	atomic_store_explicit(&vm->gfn_root, root, memory_order_release);
+	s2_mutex_lock(&vm->mm->index_lock);
+	s2_garbage_nodes(vm->mm, replaced);
+	s2_mutex_unlock(&vm->mm->index_lock);
+}
+
+static struct s2_itree_node *gfn_root(struct s2_vm *vm)
+{
+	return atomic_load_explicit(&vm->gfn_root, memory_order_relaxed);
+}
+
+static void gfn_index_add(struct s2_update *up)
+{
+	struct s2_memslot *slot = up->new;
+	struct s2_itree_iv iv = { slot->base_gfn, slot->base_gfn + slot->npages, slot };
+	struct s2_itree_node *replaced = NULL, *root;
+
+	root = s2_itree_insert(gfn_root(up->vm), &iv, &up->gfn_reserve, &replaced);
+	publish_gfn_root(up->vm, root, replaced);
+}
+
+static void gfn_index_remove(struct s2_update *up)
+{
+	struct s2_memslot *slot = up->old;
+	struct s2_itree_node *replaced = NULL, *root;
+
+	root = s2_itree_remove(gfn_root(up->vm), slot->base_gfn, slot->base_gfn + slot->npages, slot,
+			       &up->gfn_reserve, &replaced);
+	publish_gfn_root(up->vm, root, replaced);
+}
+
+static void gfn_index_replace(struct s2_update *up)
+{
+	struct s2_memslot *slot = up->old;
+	struct s2_itree_node *replaced = NULL, *root;
+
+	root = s2_itree_replace(gfn_root(up->vm), slot->base_gfn, slot->base_gfn + slot->npages, slot,
+				up->new, &up->gfn_reserve, &replaced);
+	publish_gfn_root(up->vm, root, replaced);
+}
+
+static void set_slot(struct s2_update *up)
+{
+	unsigned id = up->new ? up->new->id : up->old->id;
+
+	if (up->new_chunk)
+		*up->chunk = up->new_chunk;
+	(*up->chunk)[id % S2_SLOT_CHUNK] = up->new;
+}
+
+static struct s2_gfn_range whole(struct s2_memslot *slot)
+{
+	return (struct s2_gfn_range){
+		.slot = slot,
+		.start = slot->base_gfn,
+		.end = slot->base_gfn + slot->npages,
+	};
+}
+
+static void swap_begin(struct s2_update *up)
+{
+	atomic_store_explicit(&up->vm->update_waits, true, memory_order_relaxed);
+	up->vm->mm->gate->swap_begin(up->vm);
+	atomic_store_explicit(&up->vm->update_waits, false, memory_order_relaxed);
+}
+
+static void swap_end(struct s2_update *up)
+{
+	up->vm->mm->gate->swap_end(up->vm);
+}
+
+/* The hva index has the new memslot: wait for the invalidations that missed it there. */
+static void wait_for_overlapping(struct s2_update *up)
+{
+	struct s2_memslot *slot = up->new;
+
+	atomic_store_explicit(&up->vm->update_waits, true, memory_order_relaxed);
+	up->vm->mm->gate->wait(up->vm, slot->hva, s2_memslot_hva_end(slot));
+	atomic_store_explicit(&up->vm->update_waits, false, memory_order_relaxed);
+}
+
+static void commit_create(struct s2_update *up)
+{
+	swap_begin(up);
+	s2_hva_index_add(up->vm, up->new, &up->hva_reserve);
+	wait_for_overlapping(up);
+	gfn_index_add(up);
+	swap_end(up);
+	up->vm->nr_memslot_pages += up->new->npages;
+}
+
+/* Out of reach for vCPUs by gfn, and nothing of it left in the stage-2 table or a TLB. */
+static void hide_old(struct s2_update *up)
+{
+	struct s2_gfn_range range = whole(up->old);
+
+	swap_begin(up);
+	gfn_index_remove(up);
+	swap_end(up);
+	up->vm->ops->zap_memslot(up->vm, &range);
+}
+
+static void commit_delete(struct s2_update *up)
+{
+	hide_old(up);
+	swap_begin(up);
+	s2_hva_index_remove(up->vm, up->old, &up->hva_reserve);
+	swap_end(up);
+	up->vm->nr_memslot_pages -= up->old->npages;
+}
+
+static void start_logging(struct s2_update *up)
+{
+	struct s2_gfn_range range = whole(up->new);
+	struct s2_vm *vm = up->vm;
+
+	if (!s2_memslot_logs_dirty(up->new) || s2_memslot_logs_dirty(up->old))
+		return;
+	s2_write_lock(&vm->mmu_lock);
+	if (vm->ops->write_protect(vm, &range))
+		vm->ops->flush_remote_tlbs(vm, true);
+	s2_write_unlock(&vm->mmu_lock);
+}
+
+static void commit_move(struct s2_update *up)
+{
+	hide_old(up);
+	swap_begin(up);
+	s2_hva_index_replace(up->vm, up->old, up->new, &up->hva_reserve);
+	wait_for_overlapping(up);
+	gfn_index_add(up);
+	swap_end(up);
+}
+
+static void commit_flags(struct s2_update *up)
+{
+	swap_begin(up);
+	s2_hva_index_replace(up->vm, up->old, up->new, &up->hva_reserve);
+	gfn_index_replace(up);
+	swap_end(up);
+	start_logging(up);
+}
+
+static void commit(struct s2_update *up)
+{
+	struct s2_vm *vm = up->vm;
+	uint64_t generation = atomic_load_explicit(&vm->generation, memory_order_relaxed);
+
+	atomic_store_explicit(&vm->generation, generation | S2_MEMSLOT_GEN_UPDATE_IN_PROGRESS,
+			      memory_order_release);
+	switch (up->change) {
+	case S2_REGION_CREATE:
+		commit_create(up);
+		break;
+	case S2_REGION_DELETE:
+		commit_delete(up);
+		break;
+	case S2_REGION_MOVE:
+		commit_move(up);
+		break;
+	case S2_REGION_FLAGS_ONLY:
+		commit_flags(up);
+		break;
+	case S2_REGION_NONE:
+		break;
+	}
+	set_slot(up);
+	if (up->old) {
+		up->old->bitmap_passed = up->new && up->new->dirty_bitmap == up->old->dirty_bitmap;
+		s2_mutex_lock(&vm->mm->index_lock);
+		s2_garbage_memslot(vm->mm, up->old);
+		s2_mutex_unlock(&vm->mm->index_lock);
+	}
+	/* Release: who sees the new generation sees the memslots that go with it. */
+	atomic_store_explicit(&vm->generation, generation + 1, memory_order_release);
+}
+
+/* Would the update wait for an invalidation that the calling thread itself has to end? */
+static bool would_deadlock(struct s2_update *up, const struct kvm_userspace_memory_region *mem)
+{
+	struct s2_mm *mm = up->vm->mm;
+
+	if (mm->gate->waits == S2_WAITS_FOR_ALL)
+		return s2_inflight_owned(&mm->inflight, 0, UINT64_MAX);
+	if (mm->gate->waits == S2_WAITS_FOR_NOBODY ||
+	    (up->change != S2_REGION_CREATE && up->change != S2_REGION_MOVE))
+		return false;
+	return s2_inflight_owned(&mm->inflight, mem->userspace_addr,
+				 mem->userspace_addr + mem->memory_size);
+}
+
+/*
+ * Who holds slots_lock may be waiting for an invalidation of ours, whatever our
+ * own update is about; so a thread with one in flight does not queue behind a
+ * holder that waits.
+ */
+static int lock_slots(struct s2_vm *vm)
+{
+	if (s2_mutex_trylock(&vm->slots_lock))
+		return 0;
+	if (!s2_inflight_owned(&vm->mm->inflight, 0, UINT64_MAX)) {
+		s2_mutex_lock(&vm->slots_lock);
+		return 0;
+	}
+	while (!s2_mutex_trylock(&vm->slots_lock)) {
+		if (atomic_load_explicit(&vm->update_waits, memory_order_relaxed))
+			return -EDEADLK;
+		sched_yield();
+	}
+	return 0;
+}
+
+static int update_locked(struct s2_vm *vm, const struct kvm_userspace_memory_region *mem)
+{
+	struct s2_update up = { .vm = vm };
+	int ret = classify(vm, mem, &up.change);
+
+	if (ret || up.change == S2_REGION_NONE)
+		return ret;
+	up.old = s2_vm_slot_by_id(vm, s2_region_slot_id(mem));
+	up.chunk = &vm->slots[s2_region_slot_id(mem) / S2_SLOT_CHUNK];
+	if (would_deadlock(&up, mem))
+		return -EDEADLK;
+	ret = prepare(&up, mem);
+	if (!ret)
+		commit(&up);
+	clean_up(&up, !ret);
+	return ret;
+}
+
+int s2_vm_set_memory_region(struct s2_vm *vm, const struct kvm_userspace_memory_region *mem)
+{
+	struct kvm_userspace_memory_region copy;
+	int ret;
+
+	if (!vm || !mem)
+		return -EINVAL;
+	copy = *mem;
+	ret = s2_region_check(&copy, &rules);
+	if (!ret)
+		ret = lock_slots(vm);
+	if (ret)
+		return ret;
+	ret = update_locked(vm, &copy);
+	s2_mutex_unlock(&vm->slots_lock);
+	if (ret)
+		return ret;
+	atomic_fetch_add_explicit(&vm->mm->memslot_updates, 1, memory_order_relaxed);
+	s2_mm_reclaim(vm->mm);
+	return 0;
+}
+
+uint64_t s2_vm_memslots_generation(struct s2_vm *vm)
+{
+	/* Acquire pairs with the releases in commit(). */
+	return vm ? atomic_load_explicit(&vm->generation, memory_order_acquire) : 0;
+}

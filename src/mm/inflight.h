@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of invalidations in flight: each start() publishes its range here,
+ * each end() takes it back. It is what the range gate waits on, what pins the
+ * version of the memslots a start() saw, and what tells a thread that it would
+ * wait for itself. Under the other gates only the last two uses remain: there it
+ * stands for the SRCU section around the kernel's notifier calls.
+ *
+ * The race it exists for, and its two barriers:
+ *
+ *	CPU 0 (start)				CPU 1 (memslot add)
+ *	-------------				-------------------
+ *	publish [start, end)			publish the memslot in the hva index
+ *	<full barrier C: the claiming CAS>	<full barrier D: in s2_inflight_wait()>
+ *	look the range up in the hva index	look for published ranges
+ *
+ * With both, either CPU 0 finds the memslot and is not elided, or CPU 1 finds the
+ * range and waits for its end() before vCPUs can find the memslot.
+ */
+#ifndef S2_MM_INFLIGHT_H
+#define S2_MM_INFLIGHT_H
+
+#include "base/arch.h"
+#include "base/lock.h"
+
+#include <stage2/notifier.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define S2_INFLIGHT_DEFAULT 256
+#define S2_INFLIGHT_MAX 65536
+#define S2_INFLIGHT_OWNERS 64
+
+/* In the lowest bit of @start, which is page aligned: the entry has an occupant. */
+#define S2_INFLIGHT_OCCUPIED UINT64_C(1)
+
+/*
+ * One cache line, written by its occupant alone once it is claimed: what keeps
+ * the pair from sharing a written line with another thread's.
+ *
+ * @start: 0 if free. Claimed by compare-exchange.
+ * @end:   0 until the occupant has filled it in.
+ * @seq:   raised when an occupant leaves, so that who waits for one occupant
+ *         does not wait for the next.
+ * @owner: the thread that called start().
+ * The rest are statistics, and belong to whoever occupies the entry.
+ */
+struct s2_inflight_entry {
+	_Atomic uint64_t start;
+	_Atomic uint64_t end;
+	_Atomic uint64_t seq;
+	_Atomic uintptr_t owner;
+	_Atomic uint64_t invalidations;
+	_Atomic uint64_t elided;
+	_Atomic uint64_t mmu_locks;
+} __attribute__((aligned(64)));
+
+_Static_assert(sizeof(struct s2_inflight_entry) == 64, "an entry is a cache line");
+
+/* An occupant that a grace period still waits for. */
+struct s2_inflight_seen {
+	unsigned index;
+	uint64_t seq;
+};
+
+/*
+ * @overflow: how many are in flight beyond the table, in two counts of which new
+ *            ones take the one @phase names: a waiter turns @phase and waits for
+ *            the other to drain, so that new ones cannot starve it.
+ * @overflow_owners: the same by hash of the owner's thread, to see whether a
+ *            thread may be waiting for itself.
+ * @overflow_lock: one waiter turns @phase at a time.
+ */
+struct s2_inflight {
+	struct s2_inflight_entry *entries;
+	unsigned mask;
+	_Atomic uint32_t phase;
+	_Atomic uint64_t overflow[2] __attribute__((aligned(64)));
+	_Atomic uint32_t overflow_owners[S2_INFLIGHT_OWNERS];
+	_Atomic uint64_t overflow_invalidations;
+	_Atomic uint64_t overflow_elided;
+	_Atomic uint64_t overflow_mmu_locks;
+	struct s2_mutex overflow_lock;
+	struct s2_inflight_seen *seen; /* as many as entries; the grace period's */
+	unsigned nr_seen;
+	bool overflow_seen[2];
+};
+
+/* The thread's favourite entry, the same in every table; see claim. */
+extern _Thread_local unsigned s2_inflight_home;
+
+int s2_inflight_init(struct s2_inflight *table, const struct s2_allocator *a, unsigned entries);
+void s2_inflight_free(struct s2_inflight *table, const struct s2_allocator *a);
+
+/* The part of claim for when the home entry is taken, or not yet chosen. */
+struct s2_inflight_entry *s2_inflight_claim_slow(struct s2_inflight *table, uint64_t start);
+void s2_inflight_overflow_enter(struct s2_inflight *table, struct s2_invalidation *inv);
+void s2_inflight_overflow_leave(struct s2_inflight *table, struct s2_invalidation *inv);
+
+static inline bool s2_inflight_try(struct s2_inflight_entry *entry, uint64_t start)
+{
+	uint64_t free = 0;
+
+	/*
+	 * Sequentially consistent: it is barrier C. Acquire pairs with the release
+	 * in leave: the last occupant's stores to the entry come before ours.
+	 */
+	return atomic_load_explicit(&entry->start, memory_order_relaxed) == 0 &&
+	       atomic_compare_exchange_strong_explicit(&entry->start, &free,
+						       start | S2_INFLIGHT_OCCUPIED,
+						       memory_order_seq_cst, memory_order_relaxed);
+}
+
+/* Publishes @inv's range: a full barrier. Takes no lock and allocates nothing. */
+static inline void s2_inflight_enter(struct s2_inflight *table, struct s2_invalidation *inv)
+{
+	struct s2_inflight_entry *entry = &table->entries[s2_inflight_home & table->mask];
+
+	if (__builtin_expect(!s2_inflight_home || !s2_inflight_try(entry, inv->start), 0)) {
+		entry = s2_inflight_claim_slow(table, inv->start);
+		if (!entry) {
+			s2_inflight_overflow_enter(table, inv);
+			return;
+		}
+	}
+	inv->entry = entry;
+	atomic_store_explicit(&entry->owner, s2_thread_self(), memory_order_relaxed);
+	/*
+	 * Release pairs with the acquire in s2_inflight_overlaps(): who sees the
+	 * end sees the owner. That it comes after barrier C is harmless: who finds
+	 * the entry claimed and @end not there yet waits for it.
+	 */
+	atomic_store_explicit(&entry->end, inv->end, memory_order_release);
+}
+
+/* Takes @inv's range back. */
+static inline void s2_inflight_leave(struct s2_inflight *table, struct s2_invalidation *inv)
+{
+	struct s2_inflight_entry *entry = inv->entry;
+	uint64_t seq;
+
+	if (__builtin_expect(!entry, 0)) {
+		s2_inflight_overflow_leave(table, inv);
+		return;
+	}
+	seq = atomic_load_explicit(&entry->seq, memory_order_relaxed);
+	atomic_store_explicit(&entry->end, 0, memory_order_relaxed);
+	/*
+	 * Release pairs with the acquire of who waits for this occupant: all that
+	 * happened in the bracket, and in the snapshot it pinned, comes before.
+	 */
+	atomic_store_explicit(&entry->seq, seq + 1, memory_order_release);
+	/* Release pairs with s2_inflight_try(). */
+	atomic_store_explicit(&entry->start, 0, memory_order_release);
+}
+
+/* One more in a counter that its entry's occupant alone writes. */
+static inline void s2_inflight_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
+/* May be called only while @inv is published. */
+static inline void s2_inflight_account(struct s2_inflight *table, struct s2_invalidation *inv,
+				       bool elided, uint64_t mmu_locks)
+{
+	struct s2_inflight_entry *entry = inv->entry;
+
+	if (__builtin_expect(entry != NULL, 1)) {
+		s2_inflight_count(&entry->invalidations, 1);
+		if (elided)
+			s2_inflight_count(&entry->elided, 1);
+		else
+			s2_inflight_count(&entry->mmu_locks, mmu_locks);
+		return;
+	}
+	atomic_fetch_add_explicit(&table->overflow_invalidations, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&table->overflow_elided, elided, memory_order_relaxed);
+	atomic_fetch_add_explicit(&table->overflow_mmu_locks, mmu_locks, memory_order_relaxed);
+}
+
+/* More mmu_locks for a pair that was accounted for already. */
+void s2_inflight_account_locks(struct s2_inflight *table, struct s2_invalidation *inv, uint64_t n);
+
+/*
+ * Waits for every invalidation in flight at the moment of the call that overlaps
+ * [@start, @end); for later ones it does not. Begins with barrier D. May sleep.
+ */
+void s2_inflight_wait(struct s2_inflight *table, uint64_t start, uint64_t end);
+
+/*
+ * Did the calling thread start an invalidation that is in flight and overlaps
+ * [@start, @end)? Exact but for invalidations beyond the table: then a true may
+ * be another thread's, of the same hash, or of another range.
+ */
+bool s2_inflight_owned(struct s2_inflight *table, uint64_t start, uint64_t end);
+
+/*
+ * A grace period: begin notes who is in flight, passed tells whether all of them
+ * have left. One at a time; the caller serialises. Neither sleeps.
+ */
+void s2_inflight_grace_begin(struct s2_inflight *table);
+bool s2_inflight_grace_passed(struct s2_inflight *table);
+
+/* Adds the table's part to *@stats. */
+void s2_inflight_stats(struct s2_inflight *table, struct s2_mm_stats *stats);
+
+#endif /* S2_MM_INFLIGHT_H */

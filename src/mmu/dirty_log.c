@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * KVM_GET_DIRTY_LOG and KVM_CLEAR_DIRTY_LOG. The order that loses no write:
+ *
+ *	CPU 0 (get)				CPU 1 (vCPU)
+ *	-----------				------------
+ *	take the bits, all under mmu_lock
+ *	write-protect their pages
+ *						store through the TLB: not in any log
+ *	flush TLBs
+ *						store: faults, marks the page
+ *	return: the caller copies the page
+ *
+ * The store in between needs no bit: it is there before get returns, so whoever
+ * copies the page afterwards copies it too. A bit is set under mmu_lock, held
+ * shared, in the fault that makes the page writable; so never between the taking
+ * of the bits and the protection.
+ */
+#include "base/alloc.h"
+#include "memslot/vm.h"
+#include "mm/mm.h"
+
+#include <errno.h>
+
+/* The memslot of the log, or an error. Caller holds slots_lock. */
+static int find_logged(struct s2_vm *vm, uint32_t id, struct s2_memslot **slot)
+{
+	S2_ASSERT_HELD(&vm->slots_lock);
+	*slot = s2_vm_slot_by_id(vm, id);
+	return *slot && (*slot)->dirty_bitmap ? 0 : -ENOENT;
+}
+
+static bool bad_id(uint32_t id)
+{
+	return (id >> 16) || id >= S2_USER_MEM_SLOTS;
+}
+
+/* Write-protects the pages whose bits are set in @mask. Caller holds mmu_lock for write. */
+static bool protect_masked(struct s2_vm *vm, struct s2_memslot *slot, uint64_t first, uint64_t mask)
+{
+	bool flush = false;
+
+	while (mask) {
+		unsigned bit = (unsigned)__builtin_ctzll(mask);
+		struct s2_gfn_range range = {
+			.slot = slot,
+			.start = slot->base_gfn + first + bit,
+			.end = slot->base_gfn + first + bit + 1,
+		};
+
+		flush |= vm->ops->write_protect(vm, &range);
+		mask &= mask - 1;
+	}
+	return flush;
+}
+
+static void flush_if(struct s2_vm *vm, bool flush)
+{
+	if (flush)
+		vm->ops->flush_remote_tlbs(vm, true);
+}
+
+/*
+ * The bits go to the caller's memory only after the lock is dropped: that memory
+ * may be anything, a page the caller's other thread is invalidating included.
+ */
+static void take_log(struct s2_vm *vm, struct s2_memslot *slot, uint64_t *bits)
+{
+	bool flush = false;
+
+	s2_write_lock(&vm->mmu_lock);
+	for (uint64_t word = 0; word < s2_dirty_words(slot->npages); word++) {
+		bits[word] = atomic_exchange_explicit(&slot->dirty_bitmap[word], 0,
+						      memory_order_relaxed);
+		flush |= protect_masked(vm, slot, word * 64, bits[word]);
+	}
+	flush_if(vm, flush);
+	s2_write_unlock(&vm->mmu_lock);
+}
+
+static void copy_log(struct s2_memslot *slot, uint64_t *bits)
+{
+	for (uint64_t word = 0; word < s2_dirty_words(slot->npages); word++)
+		bits[word] = atomic_load_explicit(&slot->dirty_bitmap[word], memory_order_relaxed);
+}
+
+static int get_locked(struct s2_vm *vm, const struct kvm_dirty_log *log)
+{
+	const struct s2_allocator *a = &vm->mm->allocator;
+	struct s2_memslot *slot;
+	uint64_t *bits;
+	size_t size;
+	int ret = find_logged(vm, log->slot, &slot);
+
+	if (ret)
+		return ret;
+	size = s2_dirty_words(slot->npages) * sizeof(*bits);
+	bits = a->alloc(a->ctx, size, sizeof(*bits));
+	if (!bits)
+		return -ENOMEM;
+	if (vm->manual_dirty_protect)
+		copy_log(slot, bits);
+	else
+		take_log(vm, slot, bits);
+	memcpy(log->dirty_bitmap, bits, size);
+	s2_free(a, bits);
+	return 0;
+}
+
+int s2_vm_get_dirty_log(struct s2_vm *vm, const struct kvm_dirty_log *log)
+{
+	int ret;
+
+	if (!vm || !log || !log->dirty_bitmap || bad_id(log->slot))
+		return -EINVAL;
+	s2_mutex_lock(&vm->slots_lock);
+	ret = get_locked(vm, log);
+	s2_mutex_unlock(&vm->slots_lock);
+	return ret;
+}
+
+static bool bad_clear(const struct s2_memslot *slot, uint64_t first, uint64_t num)
+{
+	return first > slot->npages || num > slot->npages - first ||
+	       (num < slot->npages - first && (num & 63));
+}
+
+static void clear_log(struct s2_vm *vm, struct s2_memslot *slot, uint64_t first, uint64_t num,
+		      const uint64_t *bits)
+{
+	bool flush = false;
+
+	s2_write_lock(&vm->mmu_lock);
+	for (uint64_t word = 0; word < s2_dirty_words(num); word++) {
+		uint64_t mask = bits[word];
+
+		/* Bits beyond the end mean nothing; the last word may have some. */
+		if (num - word * 64 < 64)
+			mask &= (UINT64_C(1) << (num - word * 64)) - 1;
+		mask &= atomic_fetch_and_explicit(&slot->dirty_bitmap[first / 64 + word], ~mask,
+						  memory_order_relaxed);
+		flush |= protect_masked(vm, slot, first + word * 64, mask);
+	}
+	flush_if(vm, flush);
+	s2_write_unlock(&vm->mmu_lock);
+}
+
+static int clear_locked(struct s2_vm *vm, const struct kvm_clear_dirty_log *log)
+{
+	const struct s2_allocator *a = &vm->mm->allocator;
+	struct s2_memslot *slot;
+	uint64_t *bits;
+	size_t size;
+	int ret = find_logged(vm, log->slot, &slot);
+
+	if (ret)
+		return ret;
+	if (bad_clear(slot, log->first_page, log->num_pages))
+		return -EINVAL;
+	if (!log->num_pages)
+		return 0;
+	size = s2_dirty_words(log->num_pages) * sizeof(*bits);
+	bits = a->alloc(a->ctx, size, sizeof(*bits));
+	if (!bits)
+		return -ENOMEM;
+	memcpy(bits, log->dirty_bitmap, size);
+	clear_log(vm, slot, log->first_page, log->num_pages, bits);
+	s2_free(a, bits);
+	return 0;
+}
+
+int s2_vm_clear_dirty_log(struct s2_vm *vm, const struct kvm_clear_dirty_log *log)
+{
+	int ret;
+
+	if (!vm || !log || bad_id(log->slot) || (log->first_page & 63))
+		return -EINVAL;
+	if (!log->dirty_bitmap && log->num_pages)
+		return -EINVAL;
+	s2_mutex_lock(&vm->slots_lock);
+	ret = clear_locked(vm, log);
+	s2_mutex_unlock(&vm->slots_lock);
+	return ret;
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kvm_tdp_page_fault() and kvm_faultin_pfn(). A fault looks a page up with no lock
+ * held, and by the time it holds mmu_lock the page may be gone:
+ *
+ *	CPU 0 (fault)				CPU 1 (invalidation)
+ *	-------------				--------------------
+ *	seq = mmu_invalidate_seq
+ *	page = provider's fault()
+ *						start(): count up, zap (nothing there)
+ *						the page goes away
+ *						end(): seq up, count down
+ *	lock(mmu_lock)
+ *	count is 0, but seq has changed: retry
+ *
+ * and the same for its memslot, which is looked up a second time under mmu_lock:
+ *
+ *	CPU 0 (fault)				CPU 1 (memslot delete)
+ *	-------------				----------------------
+ *	slot = lookup by gfn
+ *						out of the gfn index
+ *						lock(mmu_lock), zap, flush, unlock
+ *						out of the hva index
+ *	lock(mmu_lock)
+ *	lookup by gfn: it is gone, do not map
+ *
+ * If CPU 0 gets the lock first, what it maps is zapped; if CPU 1 does, the second
+ * lookup fails. Hence a delete waits for no fault, however long its provider takes.
+ */
+#include "mmu/fault.h"
+
+#include "base/alloc.h"
+#include "base/guest_mode.h"
+#include "base/rcu.h"
+#include "mm/mm.h"
+#include "notifier/invalidate.h"
+
+#include <errno.h>
+#include <sched.h>
+
+/* How often a fault looks before it goes to sleep until an invalidation ends. */
+#define SPINS 100
+
+/* Beside 0 and errors: something changed on the way, start again. RET_PF_RETRY. */
+#define RETRY 1
+
+/* What a fault needs of a memslot, copied out of the RCU section. */
+struct s2_target {
+	uint64_t hva;     /* of the page */
+	uint64_t low;     /* the memslot's, both ends */
+	uint64_t high;
+	bool readonly;
+};
+
+static int find_target(struct s2_vm *vm, uint64_t gfn, unsigned access, struct s2_target *target)
+{
+	struct s2_memslot *slot;
+	int ret = -ENXIO;
+
+	s2_rcu_read_lock();
+	slot = s2_gfn_to_memslot(vm, gfn);
+	if (slot) {
+		*target = (struct s2_target){
+			.hva = s2_memslot_gfn_to_hva(slot, gfn),
+			.low = slot->hva,
+			.high = s2_memslot_hva_end(slot),
+			.readonly = s2_memslot_readonly(slot),
+		};
+		ret = target->readonly && access == S2_ACCESS_WRITE ? -EROFS : 0;
+	}
+	s2_rcu_read_unlock();
+	return ret;
+}
+
+/* Tables for every level below the root, before the lock: an allocator may call us back. */
+static int top_up(struct s2_fault_state *state, const struct s2_allocator *a)
+{
+	while (state->nr_spare < S2_TABLE_LEVELS - 1) {
+		struct s2_table *table = s2_table_alloc(a);
+
+		if (!table)
+			return -ENOMEM;
+		table->next = state->spare;
+		state->spare = table;
+		state->nr_spare++;
+	}
+	return 0;
+}
+
+static void count_spare(struct s2_fault_state *state)
+{
+	state->nr_spare = 0;
+	for (struct s2_table *table = state->spare; table; table = table->next)
+		state->nr_spare++;
+}
+
+void s2_fault_state_free(struct s2_fault_state *state, const struct s2_allocator *a)
+{
+	s2_table_free_list(state->spare, a);
+	state->spare = NULL;
+	state->nr_spare = 0;
+}
+
+/*
+ * Waits while @hva is being invalidated. Without mmu_lock: a hint that is wrong
+ * costs one more round. Announced before the count is looked at, see
+ * s2_mmu_invalidate_end().
+ */
+static int await_invalidation(struct s2_vm *vm, uint64_t hva)
+{
+	for (unsigned i = 0; i < SPINS; i++) {
+		if (!s2_mmu_invalidating(vm, hva))
+			return 0;
+		s2_cpu_relax();
+	}
+	if (s2_inflight_owned(&vm->mm->inflight, hva, hva + S2_PAGE_SIZE))
+		return -EDEADLK;
+	atomic_fetch_add_explicit(&vm->fault_waiters, 1, memory_order_seq_cst);
+	for (;;) {
+		uint32_t seq = atomic_load_explicit(&vm->mmu_invalidate_seq, memory_order_seq_cst);
+
+		if (!s2_mmu_invalidating(vm, hva))
+			break;
+		s2_futex_wait(&vm->mmu_invalidate_seq, seq);
+	}
+	atomic_fetch_sub_explicit(&vm->fault_waiters, 1, memory_order_relaxed);
+	return 0;
+}
+
+/* The same page under the same memslot as before, and nothing happened to it meanwhile? */
+static struct s2_memslot *still_valid(struct s2_vm *vm, uint64_t gfn,
+				      const struct s2_target *target, uint32_t seq)
+{
+	struct s2_memslot *slot = s2_gfn_to_memslot(vm, gfn);
+
+	S2_ASSERT_MMU_LOCK(&vm->mmu_lock);
+	if (!slot || s2_memslot_gfn_to_hva(slot, gfn) != target->hva || slot->hva != target->low ||
+	    s2_memslot_hva_end(slot) != target->high ||
+	    s2_memslot_readonly(slot) != target->readonly)
+		return NULL;
+	return s2_mmu_invalidate_retry(vm, seq, target->hva) ? NULL : slot;
+}
+
+/* May a 2 MiB leaf around @gfn stand for @page? Dirty logs are kept by 4 KiB. */
+static bool fits_huge(const struct s2_memslot *slot, uint64_t gfn, const struct s2_page *page)
+{
+	uint64_t pages = UINT64_C(1) << (S2_HUGE_SHIFT - S2_PAGE_SHIFT);
+	uint64_t first = gfn & ~(pages - 1);
+
+	return page->shift == S2_HUGE_SHIFT && !s2_memslot_logs_dirty(slot) &&
+	       first >= slot->base_gfn && first + pages <= slot->base_gfn + slot->npages &&
+	       ((s2_memslot_gfn_to_hva(slot, first) | (uintptr_t)page->addr) &
+		((UINT64_C(1) << S2_HUGE_SHIFT) - 1)) == 0;
+}
+
+static uint64_t make_spte(const struct s2_memslot *slot, uint64_t addr, bool writable,
+			  unsigned access)
+{
+	uint64_t spte = addr | S2_SPTE_PRESENT | S2_SPTE_LEAF | S2_SPTE_ACCESSED;
+
+	/*
+	 * With a log, a page becomes writable by being written to, since that is
+	 * when it is marked; likewise nobody may write to a read-only memslot.
+	 */
+	if (!writable || s2_memslot_readonly(slot) ||
+	    (s2_memslot_logs_dirty(slot) && access != S2_ACCESS_WRITE))
+		return spte;
+	spte |= S2_SPTE_WRITABLE;
+	return access == S2_ACCESS_WRITE ? spte | S2_SPTE_DIRTY : spte;
+}
+
+/*
+ * Installs with compare-exchange: other faults hold mmu_lock shared as we do. A
+ * present SPTE of another address cannot be replaced without a flush.
+ * 0, -EBUSY: something is in the way that has to be zapped first.
+ */
+static int install(struct s2_vm *vm, struct s2_fault_state *state, const struct s2_memslot *slot,
+		   uint64_t gfn, const struct s2_page *page, unsigned access)
+{
+	bool huge = fits_huge(slot, gfn, page);
+	uint64_t in_page = huge ? 0 : s2_memslot_gfn_to_hva(slot, gfn) &
+					      ((UINT64_C(1) << page->shift) - 1);
+	uint64_t new = make_spte(slot, (uintptr_t)page->addr + in_page, page->writable, access);
+	_Atomic uint64_t *sptep = NULL;
+	uint64_t old;
+
+	if (huge)
+		sptep = s2_table_reach(vm, gfn, 2, &state->spare);
+	if (!sptep && huge) {
+		in_page = s2_memslot_gfn_to_hva(slot, gfn) & ((UINT64_C(1) << page->shift) - 1);
+		new += in_page;
+		huge = false;
+	}
+	if (!sptep)
+		sptep = s2_table_reach(vm, gfn, 1, &state->spare);
+	if (!sptep)
+		return -EBUSY;
+	old = atomic_load_explicit(sptep, memory_order_relaxed);
+	do {
+		if (s2_spte_present(old) && s2_spte_addr(old) != s2_spte_addr(new))
+			return -EBUSY;
+		/* Release pairs with the acquire of the walk: the page's contents before its SPTE. */
+	} while (!atomic_compare_exchange_weak_explicit(sptep, &old, new | (old & S2_SPTE_FLAGS),
+							memory_order_release,
+							memory_order_relaxed));
+	if (!s2_spte_present(old))
+		s2_table_count_leaf(vm, huge ? S2_HUGE_SHIFT : S2_PAGE_SHIFT, 1);
+	if (new & S2_SPTE_DIRTY)
+		s2_memslot_mark_dirty(slot, gfn);
+	return 0;
+}
+
+/* Rare: the primary MMU put another page there without a notification, or a leaf's size changed. */
+static void make_way(struct s2_vm *vm, uint64_t gfn)
+{
+	struct s2_gfn_range range = { .start = gfn, .end = gfn + 1 };
+
+	s2_write_lock(&vm->mmu_lock);
+	if (vm->ops->unmap_gfn_range(vm, &range))
+		vm->ops->flush_remote_tlbs(vm, true);
+	s2_write_unlock(&vm->mmu_lock);
+}
+
+/* Maps @page, or with NULL only finds out whether the provider's error still counts. */
+static int map_page(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn, unsigned access,
+		    const struct s2_target *target, uint32_t seq, const struct s2_page *page)
+{
+	const struct s2_memslot *slot;
+	int ret = RETRY;
+
+	s2_read_lock(&vm->mmu_lock);
+	s2_rcu_read_lock();
+	slot = still_valid(vm, gfn, target, seq);
+	if (slot && atomic_load_explicit(&vm->mm->released, memory_order_relaxed))
+		ret = -EFAULT;
+	else if (slot && page)
+		ret = install(vm, state, slot, gfn, page, access);
+	else if (slot)
+		ret = 0;
+	s2_rcu_read_unlock();
+	s2_read_unlock(&vm->mmu_lock);
+	count_spare(state);
+	if (ret == -EBUSY) {
+		make_way(vm, gfn);
+		ret = RETRY;
+	}
+	return ret;
+}
+
+/* One try. */
+static int try_fault(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn, unsigned access)
+{
+	struct s2_target target;
+	struct s2_page page;
+	uint32_t seq;
+	int ret, error;
+
+	ret = find_target(vm, gfn, access, &target);
+	if (!ret)
+		ret = await_invalidation(vm, target.hva);
+	if (!ret)
+		ret = top_up(state, &vm->mm->allocator);
+	if (ret)
+		return ret;
+	/*
+	 * Acquire: the page is looked up after the sequence is read. Pairs with
+	 * the invalidation's own order, in which the page goes before the sequence
+	 * is raised under mmu_lock, which we take before we compare.
+	 */
+	seq = atomic_load_explicit(&vm->mmu_invalidate_seq, memory_order_acquire);
+	error = vm->mm->provider->fault(vm->mm->provider_ctx, target.hva, access, &page);
+	/* A page that was not there because it was being replaced is no error: same check. */
+	ret = map_page(vm, state, gfn, access, &target, seq, error ? NULL : &page);
+	return ret ? ret : error;
+}
+
+int s2_mmu_fault(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn, unsigned access)
+{
+	int ret;
+
+	S2_RULE(!s2_in_guest_mode(), "a fault is handled out of guest mode");
+	if (gfn >= S2_GFN_LIMIT)
+		return -ENXIO;
+	state->faults++;
+	while ((ret = try_fault(vm, state, gfn, access)) == RETRY)
+		state->retries++;
+	return ret;
+}

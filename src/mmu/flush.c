@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Asks every vCPU of a VM to drop its TLB, and waits for those in guest mode. The
+ * race with a vCPU that enters, and its two barriers, are in base/guest_mode.c.
+ */
+#include "mmu/flush.h"
+
+#include "base/guest_mode.h"
+#include "memslot/vm.h"
+
+bool s2_flush_remote_tlbs(struct s2_vm *vm, bool may_block)
+{
+	bool done = true;
+
+	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
+	S2_RULE(!s2_in_guest_mode(), "a flush from inside guest mode waits for itself");
+	vm->tlb_flushes++;
+	for (struct s2_guest *guest = vm->guests; guest; guest = guest->next)
+		s2_guest_request_flush(guest);
+	/* Barrier B: the requests before the looks at the modes. Pairs with change_mode(). */
+	atomic_thread_fence(memory_order_seq_cst);
+	for (struct s2_guest *guest = vm->guests; guest; guest = guest->next)
+		done &= s2_guest_await_flush(guest, may_block);
+	return done;
+}

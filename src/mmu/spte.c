@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Changes to present SPTEs, all with mmu_lock held for write. They still go by
+ * atomic operations: vCPUs in guest mode set accessed and dirty bits, by
+ * compare-exchange and without the lock.
+ */
+#include "mmu/spte.h"
+
+#include "base/alloc.h"
+#include "mm/mm.h"
+#include "mmu/table.h"
+
+static bool zap(struct s2_vm *vm, _Atomic uint64_t *sptep, unsigned shift, void *arg)
+{
+	(void)arg;
+	/* Release: see s2_guest_request_flush(), which comes after. */
+	atomic_store_explicit(sptep, 0, memory_order_release);
+	s2_table_count_leaf(vm, shift, -1);
+	return true;
+}
+
+bool s2_mmu_unmap_gfn_range(struct s2_vm *vm, const struct s2_gfn_range *range)
+{
+	const struct s2_leaf_visit visit = { .visit = zap };
+
+	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
+}
+
+static bool set_spte(struct s2_vm *vm, _Atomic uint64_t *sptep, unsigned shift, void *arg)
+{
+	const struct s2_page *page = arg;
+
+	/* A writable page is for the next fault to map, which asks for what is needed. */
+	if (page->writable || shift != S2_PAGE_SHIFT)
+		return zap(vm, sptep, shift, NULL);
+	atomic_store_explicit(sptep, (uint64_t)(uintptr_t)page->addr | S2_SPTE_PRESENT | S2_SPTE_LEAF,
+			      memory_order_release);
+	return true;
+}
+
+bool s2_mmu_set_spte_gfn(struct s2_vm *vm, const struct s2_gfn_range *range)
+{
+	const struct s2_leaf_visit visit = { .visit = set_spte, .arg = (void *)range->page };
+
+	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
+}
+
+static bool age(struct s2_vm *vm, _Atomic uint64_t *sptep, unsigned shift, void *arg)
+{
+	(void)vm;
+	(void)shift;
+	(void)arg;
+	return atomic_fetch_and_explicit(sptep, ~S2_SPTE_ACCESSED, memory_order_relaxed) &
+	       S2_SPTE_ACCESSED;
+}
+
+bool s2_mmu_age_gfn(struct s2_vm *vm, const struct s2_gfn_range *range)
+{
+	const struct s2_leaf_visit visit = { .visit = age };
+
+	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
+}
+
+static bool test_age(struct s2_vm *vm, _Atomic uint64_t *sptep, unsigned shift, void *arg)
+{
+	(void)vm;
+	(void)shift;
+	(void)arg;
+	return atomic_load_explicit(sptep, memory_order_relaxed) & S2_SPTE_ACCESSED;
+}
+
+bool s2_mmu_test_age_gfn(struct s2_vm *vm, const struct s2_gfn_range *range)
+{
+	const struct s2_leaf_visit visit = { .visit = test_age };
+
+	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
+}
+
+static bool write_protect(struct s2_vm *vm, _Atomic uint64_t *sptep, unsigned shift, void *arg)
+{
+	(void)arg;
+	/* A log is kept by 4 KiB: a 2 MiB leaf goes, and comes back in small ones. */
+	if (shift == S2_HUGE_SHIFT)
+		return zap(vm, sptep, shift, NULL);
+	return atomic_fetch_and_explicit(sptep, ~(S2_SPTE_WRITABLE | S2_SPTE_DIRTY),
+					 memory_order_release) &
+	       S2_SPTE_WRITABLE;
+}
+
+bool s2_mmu_write_protect(struct s2_vm *vm, const struct s2_gfn_range *range)
+{
+	const struct s2_leaf_visit visit = { .visit = write_protect };
+
+	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
+}
+
+void s2_mmu_zap_memslot(struct s2_vm *vm, const struct s2_gfn_range *range)
+{
+	struct s2_table *unhooked;
+
+	s2_write_lock(&vm->mmu_lock);
+	if (s2_mmu_unmap_gfn_range(vm, range) || vm->tlbs_dirty) {
+		vm->ops->flush_remote_tlbs(vm, true);
+		vm->tlbs_dirty = false;
+	}
+	unhooked = s2_table_prune(vm, range->start, range->end);
+	/*
+	 * vCPUs in guest mode walk without the lock: nobody starts a walk into an
+	 * unhooked table, and who is inside one has come out when the flush is done.
+	 */
+	if (unhooked)
+		vm->ops->flush_remote_tlbs(vm, true);
+	s2_write_unlock(&vm->mmu_lock);
+	s2_table_free_list(unhooked, &vm->mm->allocator);
+}

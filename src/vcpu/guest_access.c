@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guest accesses that the inline hit path cannot serve: misses, misaligned ones,
+ * and copies.
+ *
+ * A miss walks the stage-2 table in guest mode, without a lock. What it finds may
+ * go into the TLB because it was read in guest mode: whoever zaps it later asks
+ * for a flush and waits for us. That is also why a fault maps the page, comes
+ * back to guest mode and then walks, rather than bring the page along:
+ *
+ *	CPU 0 (vCPU)				CPU 1 (invalidation)
+ *	------------				--------------------
+ *	fault: installs SPTE
+ *						zap, request a flush
+ *						not in guest mode: do not wait
+ *	guest mode: acts on the request
+ *	would use the page it brought along: gone
+ */
+#include "vcpu/vcpu.h"
+
+#include "mm/mm.h"
+
+#include <errno.h>
+#include <stage2/vcpu.h>
+#include <string.h>
+
+static struct s2_tlb_entry *tlb_entry(struct s2_full_vcpu *vcpu, uint64_t gpa)
+{
+	return &vcpu->guest.tlb[(gpa >> S2_PAGE_SHIFT) & (S2_TLB_ENTRIES - 1)];
+}
+
+static bool allows(uint64_t spte, unsigned access)
+{
+	return s2_spte_present(spte) && (access == S2_ACCESS_READ || (spte & S2_SPTE_WRITABLE));
+}
+
+/*
+ * Sets the bits the processor would set, unless the SPTE has changed: then false.
+ * Compare-exchange, so that a zapped SPTE never gets bits back.
+ */
+static bool mark_used(struct s2_walk_result *found, unsigned access)
+{
+	uint64_t used = found->spte | S2_SPTE_ACCESSED;
+
+	if (access == S2_ACCESS_WRITE)
+		used |= S2_SPTE_DIRTY;
+	return used == found->spte ||
+	       atomic_compare_exchange_strong_explicit(found->sptep, &found->spte, used,
+						       memory_order_relaxed, memory_order_relaxed);
+}
+
+/* Walks, in guest mode; on success the TLB has the page. */
+static bool fill_tlb(struct s2_full_vcpu *vcpu, uint64_t gpa, unsigned access)
+{
+	uint64_t gfn = gpa >> S2_PAGE_SHIFT, page = gpa & S2_TLB_PAGE_MASK, addr;
+	struct s2_tlb_entry *entry = tlb_entry(vcpu, gpa);
+	struct s2_walk_result found;
+
+	if (gfn >= S2_GFN_LIMIT)
+		return false;
+	found = s2_table_walk(vcpu->vm->mmu_root, gfn);
+	if (!allows(found.spte, access) || !mark_used(&found, access))
+		return false;
+	addr = s2_spte_addr(found.spte) + (page & ((UINT64_C(1) << found.shift) - 1));
+	entry->addend = (uintptr_t)(addr - page);
+	entry->rtag = page;
+	/*
+	 * Stores go by the TLB only once the dirty bit is set, as in hardware; an
+	 * entry made for a load of a writable page lets the first store miss.
+	 */
+	entry->wtag = access == S2_ACCESS_WRITE ? page : UINT64_MAX;
+	return true;
+}
+
+static int fault(struct s2_full_vcpu *vcpu, uint64_t gfn, unsigned access)
+{
+	int ret;
+
+	s2_guest_leave_all();
+	ret = s2_mmu_fault(vcpu->vm, &vcpu->fault, gfn, access);
+	s2_guest_return_all();
+	return ret;
+}
+
+/*
+ * The host address of @gpa for @access, good until the next safepoint. In guest
+ * mode. Faults as often as it takes: an invalidation may come between the fault
+ * and the walk.
+ */
+static int translate(struct s2_full_vcpu *vcpu, uint64_t gpa, unsigned access, char **host)
+{
+	struct s2_tlb_entry *entry = tlb_entry(vcpu, gpa);
+	uint64_t page = gpa & S2_TLB_PAGE_MASK;
+
+	if ((access == S2_ACCESS_WRITE ? entry->wtag : entry->rtag) != page) {
+		vcpu->tlb_misses++;
+		while (!fill_tlb(vcpu, gpa, access)) {
+			int ret = fault(vcpu, gpa >> S2_PAGE_SHIFT, access);
+
+			if (ret)
+				return ret;
+		}
+	}
+	*host = (char *)(entry->addend + gpa);
+	return 0;
+}
+
+static size_t left_in_page(uint64_t gpa, size_t len)
+{
+	size_t left = S2_PAGE_SIZE - (gpa & (S2_PAGE_SIZE - 1));
+
+	return len < left ? len : left;
+}
+
+/*
+ * One page's share of a copy. Another vCPU, or the host, may be writing the same
+ * bytes: as in hardware the result is some mixture, which is the guest's business.
+ */
+static int copy_in_page(struct s2_full_vcpu *vcpu, uint64_t gpa, char *data, size_t len,
+			unsigned access)
+{
+	char *host;
+	int ret = translate(vcpu, gpa, access, &host);
+
+	if (ret)
+		return ret;
+	if (access == S2_ACCESS_READ)
+		memcpy(data, host, len);
+	else
+		memcpy(host, data, len);
+	return 0;
+}
+
+static int copy(struct s2_full_vcpu *vcpu, uint64_t gpa, char *data, size_t len, unsigned access)
+{
+	while (len) {
+		size_t part = left_in_page(gpa, len);
+		int ret = copy_in_page(vcpu, gpa, data, part, access);
+
+		if (ret)
+			return ret;
+		gpa += part;
+		data += part;
+		len -= part;
+		if (len)
+			s2_vcpu_poll(&vcpu->guest.vcpu);
+	}
+	return 0;
+}
+
+/*
+ * A misaligned access may touch two pages; both must be there before the first
+ * byte is stored, so that a store that fails has changed nothing. No safepoint
+ * comes in between, but the second page's fault is one: then look again.
+ */
+static int misaligned(struct s2_full_vcpu *vcpu, uint64_t gpa, char *data, unsigned size,
+		      unsigned access)
+{
+	size_t first = left_in_page(gpa, size);
+	uint64_t faults;
+	char *host[2];
+	int ret;
+
+	do {
+		ret = translate(vcpu, gpa, access, &host[0]);
+		if (ret)
+			return ret;
+		faults = vcpu->fault.faults;
+		if (first < size)
+			ret = translate(vcpu, gpa + first, access, &host[1]);
+		if (ret)
+			return ret;
+	} while (faults != vcpu->fault.faults);
+	for (unsigned i = 0; i < size; i++) {
+		char *at = i < first ? host[0] + i : host[1] + (i - first);
+
+		if (access == S2_ACCESS_READ)
+			data[i] = __atomic_load_n(at, __ATOMIC_RELAXED);
+		else
+			__atomic_store_n(at, data[i], __ATOMIC_RELAXED);
+	}
+	return 0;
+}
+
+static bool may_access(struct s2_full_vcpu *vcpu, uint64_t gpa, unsigned size, int *error)
+{
+	*error = !s2_vcpu_in_guest(vcpu) ? -EPERM : gpa > UINT64_MAX - (size - 1) ? -ENXIO : 0;
+	return !*error;
+}
+
+int s2_vcpu_load_slow(struct s2_vcpu *vcpu, uint64_t gpa, void *value, unsigned size)
+{
+	struct s2_full_vcpu *full = s2_full(vcpu);
+	char *host;
+	int ret;
+
+	if (!may_access(full, gpa, size, &ret))
+		return ret;
+	if (gpa & (size - 1))
+		return misaligned(full, gpa, value, size, S2_ACCESS_READ);
+	ret = translate(full, gpa, S2_ACCESS_READ, &host);
+	if (ret)
+		return ret;
+	switch (size) {
+	case 1:
+		*(uint8_t *)value = __atomic_load_n((uint8_t *)host, __ATOMIC_RELAXED);
+		break;
+	case 2:
+		*(uint16_t *)value = __atomic_load_n((uint16_t *)(void *)host, __ATOMIC_RELAXED);
+		break;
+	case 4:
+		*(uint32_t *)value = __atomic_load_n((uint32_t *)(void *)host, __ATOMIC_RELAXED);
+		break;
+	default:
+		*(uint64_t *)value = __atomic_load_n((uint64_t *)(void *)host, __ATOMIC_RELAXED);
+	}
+	return 0;
+}
+
+int s2_vcpu_store_slow(struct s2_vcpu *vcpu, uint64_t gpa, const void *value, unsigned size)
+{
+	struct s2_full_vcpu *full = s2_full(vcpu);
+	char *host;
+	int ret;
+
+	if (!may_access(full, gpa, size, &ret))
+		return ret;
+	if (gpa & (size - 1))
+		return misaligned(full, gpa, (char *)value, size, S2_ACCESS_WRITE);
+	ret = translate(full, gpa, S2_ACCESS_WRITE, &host);
+	if (ret)
+		return ret;
+	switch (size) {
+	case 1:
+		__atomic_store_n((uint8_t *)host, *(const uint8_t *)value, __ATOMIC_RELAXED);
+		break;
+	case 2:
+		__atomic_store_n((uint16_t *)(void *)host, *(const uint16_t *)value, __ATOMIC_RELAXED);
+		break;
+	case 4:
+		__atomic_store_n((uint32_t *)(void *)host, *(const uint32_t *)value, __ATOMIC_RELAXED);
+		break;
+	default:
+		__atomic_store_n((uint64_t *)(void *)host, *(const uint64_t *)value, __ATOMIC_RELAXED);
+	}
+	return 0;
+}
+
+/* A copy enters guest mode by itself if its vCPU is out of it. */
+static int copy_anywhere(struct s2_vcpu *vcpu, uint64_t gpa, char *data, size_t len, unsigned access)
+{
+	struct s2_full_vcpu *full = s2_full(vcpu);
+	bool inside;
+	int ret;
+
+	if (!vcpu || !data || (len && gpa > UINT64_MAX - (len - 1)))
+		return -EINVAL;
+	inside = s2_vcpu_in_guest(full);
+	if (!inside) {
+		ret = s2_vcpu_enter(vcpu);
+		if (ret)
+			return ret;
+	}
+	ret = copy(full, gpa, data, len, access);
+	if (!inside)
+		s2_vcpu_exit(vcpu);
+	return ret;
+}
+
+int s2_vcpu_read(struct s2_vcpu *vcpu, uint64_t gpa, void *data, size_t len)
+{
+	return copy_anywhere(vcpu, gpa, data, len, S2_ACCESS_READ);
+}
+
+int s2_vcpu_write(struct s2_vcpu *vcpu, uint64_t gpa, const void *data, size_t len)
+{
+	return copy_anywhere(vcpu, gpa, (char *)data, len, S2_ACCESS_WRITE);
+}

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stage2 bench: the arithmetic of the report, and that every row it promises is there with what it
+ * promises in it. No number is judged here: a machine that is busy must not fail a test.
+ */
+#include "bench.h"
+#include "bench_pairs.h"
+#include "bench_report.h"
+
+#include <math.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+static const char *const gates[] = { "range", "always", "rwsem", "count" };
+
+static const struct bench sample_bench = {
+	.name = "sample",
+	.title = "something, in ns",
+	.row_keys = { "gate", "threads" },
+	.column = "storm",
+	.value = "ns",
+};
+
+/* Starts the program; its stdout can be read, or what @redirect (for the shell) sends there. */
+static FILE *start_bench(const char *arguments, const char *redirect)
+{
+	const char *program = getenv("S2_PROGRAM");
+	char command[512];
+	FILE *stream;
+
+	if (!program)
+		program = "./stage2";
+	snprintf(command, sizeof(command), "'%s' bench %s %s", program, arguments, redirect);
+	stream = popen(command, "r");
+	assert_non_null(stream);
+	return stream;
+}
+
+static int exit_status(FILE *stream)
+{
+	int status = pclose(stream);
+
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+/* The object on stdout, which must be all that is there. */
+static json_t *bench_json(const char *arguments)
+{
+	FILE *stream = start_bench(arguments, "");
+	json_error_t error;
+	json_t *report = json_loadf(stream, 0, &error);
+
+	if (!report)
+		fail_msg("not one JSON object: %s", error.text);
+	assert_int_equal(exit_status(stream), 0);
+	return report;
+}
+
+/* That there is exactly one row with @labels (consumed), and that it has a number in @key. */
+static void expect_row(json_t *report, const char *key, json_t *labels)
+{
+	json_t *results = json_object_get(report, "results"), *row, *label;
+	unsigned int found = 0;
+	const char *name;
+	size_t i;
+
+	assert_non_null(labels);
+	json_array_foreach (results, i, row) {
+		bool same = true;
+
+		json_object_foreach (labels, name, label)
+			same = same && json_equal(json_object_get(row, name), label);
+		if (!same)
+			continue;
+		found++;
+		assert_int_equal(json_object_size(row), json_object_size(labels) + 1);
+		assert_true(json_number_value(json_object_get(row, key)) > 0);
+	}
+	if (found != 1)
+		fail_msg("%u rows instead of one with %s", found, json_dumps(labels, 0));
+	json_decref(labels);
+}
+
+static void expect_report(json_t *report, const char *name, size_t rows)
+{
+	json_t *goals = json_object_get(report, "goals"), *goal;
+	size_t i;
+
+	assert_int_equal(json_object_size(report), 3);
+	assert_string_equal(json_string_value(json_object_get(report, "bench")), name);
+	assert_int_equal(json_array_size(json_object_get(report, "results")), rows);
+	assert_true(json_array_size(goals) > 0);
+	json_array_foreach (goals, i, goal) {
+		assert_int_equal(json_object_size(goal), 4);
+		assert_true(json_is_string(json_object_get(goal, "goal")));
+		assert_true(json_is_number(json_object_get(goal, "value")));
+		assert_true(json_is_number(json_object_get(goal, "limit")));
+		assert_true(json_is_boolean(json_object_get(goal, "met")));
+	}
+}
+
+static unsigned int nr_cpus(void)
+{
+	cpu_set_t cpus;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(cpus), &cpus), 0);
+	return (unsigned int)CPU_COUNT(&cpus);
+}
+
+/* 1, 2, 4, ... and @most. */
+static unsigned int list_threads(unsigned int most, unsigned int *list)
+{
+	unsigned int nr = 0;
+
+	for (unsigned int n = 1; n < most; n *= 2)
+		list[nr++] = n;
+	list[nr++] = most;
+	return nr;
+}
+
+static void expect_gate_rows(json_t *report)
+{
+	static const int vms[] = { 1, 16, 256, 1024 };
+	unsigned int threads[32], nr = list_threads(nr_cpus(), threads);
+
+	expect_report(report, "gate", 4 * nr * 4);
+	for (unsigned int i = 0; i < 4 * nr * 4; i++)
+		expect_row(report, "ns",
+			   json_pack("{s:s, s:i, s:i}", "gate", gates[i / 4 / nr], "threads",
+				     (int)threads[i / 4 % nr], "vms", vms[i % 4]));
+}
+
+static void expect_access_rows(json_t *report)
+{
+	static const char *const ops[] = { "load64", "store64", "miss", "read4k" };
+	static const int slots[] = { 1, 16, 512, 32000 };
+
+	expect_report(report, "access", 4 * 4 + 3);
+	for (unsigned int i = 0; i < 4 * 4; i++)
+		expect_row(report, "ns",
+			   json_pack("{s:s, s:i}", "op", ops[i / 4], "slots", slots[i % 4]));
+	expect_row(report, "ns", json_pack("{s:s, s:i}", "op", "plain_load64", "slots", 0));
+	expect_row(report, "ns", json_pack("{s:s, s:i}", "op", "plain_miss", "slots", 0));
+	expect_row(report, "ns", json_pack("{s:s, s:i}", "op", "memcpy4k", "slots", 0));
+}
+
+static void expect_fault_rows(json_t *report)
+{
+	unsigned int cpus = nr_cpus(), most = cpus > 1 ? cpus - 1 : 1;
+	unsigned int storms = cpus > 1 ? 2 : 1, vcpus[32], nr = list_threads(most, vcpus);
+
+	assert_int_equal(json_array_size(json_object_get(report, "results")), 4 * nr * storms);
+	for (unsigned int i = 0; i < 4 * nr * storms; i++)
+		expect_row(report, "faults_per_s",
+			   json_pack("{s:s, s:i, s:b}", "gate", gates[i / storms / nr], "vcpus",
+				     (int)vcpus[i / storms % nr], "storm", (int)(i % storms)));
+}
+
+static void expect_slots_rows(json_t *report)
+{
+	static const char *const ops[] = { "add+delete", "add",	       "delete",
+					   "flags",	 "lookup_gfn", "lookup_hva" };
+	static const int slots[] = { 32, 512, 4096, 32000 };
+
+	expect_report(report, "slots", 4 * 6);
+	for (unsigned int i = 0; i < 4 * 6; i++)
+		expect_row(report, "ns",
+			   json_pack("{s:i, s:s}", "slots", slots[i / 6], "op", ops[i % 6]));
+}
+
+static void gate_reports_each_gate_by_threads_and_vms(void **state)
+{
+	json_t *report = bench_json("gate --quick --rounds 1 --json");
+
+	expect_gate_rows(report);
+	json_decref(report);
+}
+
+static void access_reports_each_op_by_slots_and_the_plain_floor(void **state)
+{
+	json_t *report = bench_json("access --quick --rounds 1 --json");
+
+	expect_access_rows(report);
+	json_decref(report);
+}
+
+static void fault_reports_each_gate_by_vcpus_and_storm(void **state)
+{
+	json_t *report = bench_json("fault --quick --rounds 1 --json");
+
+	expect_fault_rows(report);
+	json_decref(report);
+}
+
+static void slots_reports_each_op_by_slots(void **state)
+{
+	json_t *report = bench_json("slots --quick --rounds 1 --json");
+
+	expect_slots_rows(report);
+	json_decref(report);
+}
+
+static void without_a_name_all_benchmarks_are_run(void **state)
+{
+	json_t *report = bench_json("--quick --json --rounds 2");
+	json_t *benches = json_object_get(report, "benches");
+
+	assert_int_equal(json_array_size(benches), 4);
+	expect_gate_rows(json_array_get(benches, 0));
+	expect_access_rows(json_array_get(benches, 1));
+	expect_fault_rows(json_array_get(benches, 2));
+	expect_slots_rows(json_array_get(benches, 3));
+	json_decref(report);
+}
+
+static void options_choose_gates_and_threads(void **state)
+{
+	json_t *report = bench_json("gate --quick --rounds 1 --gate count --threads 1,1 --json");
+	json_t *results = json_object_get(report, "results");
+
+	assert_int_equal(json_array_size(results), 4);
+	expect_row(report, "ns",
+		   json_pack("{s:s, s:i, s:i}", "gate", "count", "threads", 1, "vms", 1024));
+	json_decref(report);
+}
+
+static void a_table_is_printed_without_json(void **state)
+{
+	FILE *stream = start_bench("gate --quick --rounds 1 --threads 1", "");
+	char text[4096];
+	size_t size = fread(text, 1, sizeof(text) - 1, stream);
+
+	text[size] = '\0';
+	assert_int_equal(exit_status(stream), 0);
+	assert_non_null(strstr(text, "gate    threads  vms 1  "));
+	for (unsigned int i = 0; i < 4; i++)
+		assert_non_null(strstr(text, gates[i]));
+	assert_non_null(strstr(text, "at most 20 ns"));
+}
+
+static void help_has_an_example(void **state)
+{
+	FILE *stream = start_bench("--help", "");
+	char text[8192];
+	size_t size = fread(text, 1, sizeof(text) - 1, stream);
+
+	text[size] = '\0';
+	assert_int_equal(exit_status(stream), 0);
+	assert_non_null(strstr(text, "Example"));
+}
+
+/* Exit status 2, and one line on stderr that begins as it should and names what is wrong. */
+static void expect_refusal(const char *arguments, const char *what)
+{
+	FILE *stream = start_bench(arguments, "2>&1 >/dev/null");
+	char line[256], more[256];
+
+	assert_non_null(fgets(line, sizeof(line), stream));
+	assert_null(fgets(more, sizeof(more), stream));
+	assert_int_equal(exit_status(stream), 2);
+	assert_true(!strncmp(line, "stage2 bench: ", 14));
+	if (!strstr(line, what))
+		fail_msg("'%s' does not tell of %s", line, what);
+}
+
+static void wrong_options_are_refused_in_one_line(void **state)
+{
+	expect_refusal("gaet", "'gaet'");
+	expect_refusal("--gate ranges", "--gate");
+	expect_refusal("--gate ''", "--gate");
+	expect_refusal("--rounds 0", "--rounds");
+	expect_refusal("--rounds 99999999999999999999", "--rounds");
+	expect_refusal("--threads 0", "--threads");
+	expect_refusal("--threads 1,", "--threads");
+	expect_refusal("--threads 1,100000", "--threads");
+	expect_refusal("--threads 11111111111111111111111", "--threads");
+	expect_refusal("--fast", "--fast");
+}
+
+static void the_median_of_an_odd_number_is_the_middle_one(void **state)
+{
+	double values[] = { 5, 1, 100 };
+
+	assert_true(bench_median(values, 3) == 5);
+}
+
+static void the_median_of_an_even_number_is_between_the_middle_two(void **state)
+{
+	double values[] = { 5, 100, 1, 2 };
+
+	assert_true(bench_median(values, 4) == 3.5);
+	assert_true(bench_median(values, 1) == values[0]);
+}
+
+static void a_value_is_found_by_all_its_labels(void **state)
+{
+	json_t *results = json_pack("[{s:s, s:i, s:f}, {s:s, s:i, s:f}]", "gate", "range",
+				    "threads", 1, "ns", 10.0, "gate", "range", "threads", 2, "ns",
+				    12.5);
+
+	assert_non_null(results);
+	assert_true(bench_value(results, "ns",
+				json_pack("{s:s, s:i}", "gate", "range", "threads", 2)) == 12.5);
+	assert_true(bench_value(results, "ns",
+				json_pack("{s:s, s:i}", "gate", "count", "threads", 2)) == 0);
+	json_decref(results);
+}
+
+static bool is_met(double value, enum bench_bound bound, double limit)
+{
+	json_t *goals = json_array();
+	bool met;
+
+	bench_add_goal(goals, value, bound, limit, "ns", "for this");
+	assert_int_equal(json_array_size(goals), 1);
+	met = json_is_true(json_object_get(json_array_get(goals, 0), "met"));
+	json_decref(goals);
+	return met;
+}
+
+static void a_goal_is_met_at_its_limit_and_on_the_right_side_of_it(void **state)
+{
+	assert_true(is_met(20, BENCH_AT_MOST, 20));
+	assert_true(is_met(19, BENCH_AT_MOST, 20));
+	assert_false(is_met(20.1, BENCH_AT_MOST, 20));
+	assert_true(is_met(5, BENCH_AT_LEAST, 5));
+	assert_true(is_met(6, BENCH_AT_LEAST, 5));
+	assert_false(is_met(4.9, BENCH_AT_LEAST, 5));
+}
+
+static void a_goal_that_was_not_measured_is_left_out(void **state)
+{
+	json_t *goals = json_array();
+
+	bench_add_goal(goals, 0, BENCH_AT_MOST, 20, "ns", "for this");
+	bench_add_goal(goals, NAN, BENCH_AT_MOST, 20, "ns", "for this");
+	bench_add_goal(goals, INFINITY, BENCH_AT_LEAST, 20, "ns", "for this");
+	assert_int_equal(json_array_size(goals), 0);
+	json_decref(goals);
+}
+
+static void rows_become_a_table_with_a_column_for_each_value(void **state)
+{
+	json_t *results = json_pack(
+		"[{s:s, s:i, s:b, s:f}, {s:s, s:i, s:b, s:f}, {s:s, s:i, s:b, s:f}]", "gate",
+		"range", "threads", 1, "storm", 0, "ns", 1.25, "gate", "range", "threads", 1,
+		"storm", 1, "ns", 12345.6, "gate", "count", "threads", 16, "storm", 1, "ns", 99.96);
+	size_t size;
+	char *text;
+	FILE *stream = open_memstream(&text, &size);
+
+	assert_non_null(results);
+	assert_int_equal(bench_print_rows(&sample_bench, results, stream), 0);
+	fclose(stream);
+	assert_string_equal(text, "sample: something, in ns\n"
+				  "\n"
+				  "gate   threads  storm off  storm on\n"
+				  "range        1       1.25     12346\n"
+				  "count       16          -     100.0\n"
+				  "\n");
+	free(text);
+	json_decref(results);
+}
+
+static void pairs_lie_between_the_memslots(void **state)
+{
+	struct bench_pairs *pairs = malloc(sizeof(*pairs));
+	uint64_t first = bench_guest_chunk(0);
+
+	assert_non_null(pairs);
+	for (uint64_t seed = 1; seed <= 16; seed++) {
+		bench_pairs_fill(pairs, seed);
+		for (unsigned int i = 0; i < BENCH_PAIRS; i++) {
+			uint64_t start = pairs->range[i].start, end = pairs->range[i].end;
+
+			assert_true(start < end && start % S2_PAGE_SIZE == 0);
+			assert_true((start - first) / BENCH_CHUNK_SIZE % 2 == 1);
+			assert_true((end - 1 - first) / BENCH_CHUNK_SIZE ==
+				    (start - first) / BENCH_CHUNK_SIZE);
+			assert_true(end <= bench_guest_chunk(BENCH_CHUNK_PAIRS));
+		}
+	}
+	free(pairs);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_median_of_an_odd_number_is_the_middle_one),
+		cmocka_unit_test(the_median_of_an_even_number_is_between_the_middle_two),
+		cmocka_unit_test(a_value_is_found_by_all_its_labels),
+		cmocka_unit_test(a_goal_is_met_at_its_limit_and_on_the_right_side_of_it),
+		cmocka_unit_test(a_goal_that_was_not_measured_is_left_out),
+		cmocka_unit_test(rows_become_a_table_with_a_column_for_each_value),
+		cmocka_unit_test(pairs_lie_between_the_memslots),
+		cmocka_unit_test(wrong_options_are_refused_in_one_line),
+		cmocka_unit_test(help_has_an_example),
+		cmocka_unit_test(gate_reports_each_gate_by_threads_and_vms),
+		cmocka_unit_test(access_reports_each_op_by_slots_and_the_plain_floor),
+		cmocka_unit_test(fault_reports_each_gate_by_vcpus_and_storm),
+		cmocka_unit_test(slots_reports_each_op_by_slots),
+		cmocka_unit_test(without_a_name_all_benchmarks_are_run),
+		cmocka_unit_test(options_choose_gates_and_threads),
+		cmocka_unit_test(a_table_is_printed_without_json),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the benchmarks share: the options, the loop that measures, and the goals. A benchmark
+ * (bench_*.c) sets up everything it compares, hands it over as one plan, and takes it down again:
+ * the rounds go over the whole plan, so that whatever disturbs the machine for a while disturbs all
+ * that is compared, and ratios within one run hold where the numbers themselves do not.
+ */
+#ifndef STAGE2_TOOLS_BENCH_H
+#define STAGE2_TOOLS_BENCH_H
+
+#include <jansson.h>
+#include <stage2/stage2.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BENCH_MAX_CPUS 256
+
+/*
+ * @gates:   mask of 1 << gate.
+ * @threads: how many threads to measure with; each is at most @nr_cpus.
+ * @cpus:    the CPUs this process may run on; thread n is pinned to cpus[n].
+ */
+struct bench_options {
+	bool quick;
+	unsigned int rounds;
+	unsigned int gates;
+	unsigned int threads[BENCH_MAX_CPUS];
+	unsigned int nr_threads;
+	unsigned int cpus[BENCH_MAX_CPUS];
+	unsigned int nr_cpus;
+};
+
+/*
+ * One thread of a measurement, as its run() sees it.
+ *
+ * @done:        operations before this call, since the measurement's beginning.
+ * @excluded_ns: run() adds what it spent on preparing the operations.
+ * @sink:        run() adds what it read, so that the compiler cannot leave the reading out.
+ */
+struct bench_worker {
+	void *ctx;
+	unsigned int index;
+	uint64_t done;
+	uint64_t excluded_ns;
+	uint64_t sink;
+};
+
+/* Does @n operations; a negative errno ends the benchmark. */
+typedef int bench_run_fn(struct bench_worker *worker, uint64_t n);
+
+/*
+ * One number of the report: @run on @threads threads at once, with ctx for their worker's.
+ *
+ * @storm: NULL, or what one more thread, on a CPU of its own, does meanwhile; its index is
+ * @threads.
+ * @rate:  report operations per second of all threads instead of one thread's ns for each.
+ */
+struct bench_cell {
+	bench_run_fn *run;
+	bench_run_fn *storm;
+	void *ctx;
+	unsigned int threads;
+	bool rate;
+};
+
+/* The cells of one benchmark, in the order in which each round measures them. */
+struct bench_plan;
+
+struct bench_plan *bench_plan_create(void);
+void bench_plan_destroy(struct bench_plan *plan);
+
+/* @row: the row of the report this number belongs to, taken over; NULL means out of memory. */
+int bench_plan_add(struct bench_plan *plan, const struct bench_cell *cell, json_t *row);
+
+/*
+ * Measures all cells and appends their rows, completed with the median of the rounds, to @results.
+ * Reports what goes wrong, and returns it as a negative errno.
+ */
+struct bench;
+int bench_plan_measure(struct bench_plan *plan, const struct bench *bench,
+		       const struct bench_options *options, json_t *results);
+
+/* Reorders @values. The mean of the middle two if there is no middle one. */
+double bench_median(double *values, size_t nr);
+
+/*
+ * A benchmark.
+ *
+ * @title:     what is measured, in which unit: the line above the table.
+ * @row_keys:  of the rows' keys, those that make a line of the table; the second may be NULL.
+ * @column:    and the one that makes its columns.
+ * @value:     the key of the number itself.
+ * @run:       appends the rows to @results. Reports what goes wrong and returns a negative errno.
+ * @add_goals: adds those of the project's goals that @results has the numbers for.
+ */
+struct bench {
+	const char *name;
+	const char *title;
+	const char *row_keys[2];
+	const char *column;
+	const char *value;
+	int (*run)(const struct bench_options *options, json_t *results);
+	void (*add_goals)(const json_t *results, json_t *goals);
+};
+
+extern const struct bench bench_gate;
+extern const struct bench bench_access;
+extern const struct bench bench_fault;
+extern const struct bench bench_slots;
+
+/* Prints "stage2 bench: NAME: what: why" on stderr and returns @error, a negative errno. */
+int bench_fail(const struct bench *bench, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/*
+ * The number @key of the row whose members equal all of @labels, which is consumed; 0 if there is
+ * no such row.
+ */
+double bench_value(const json_t *results, const char *key, json_t *labels);
+
+enum bench_bound { BENCH_AT_MOST, BENCH_AT_LEAST };
+
+/*
+ * Adds {"goal","value","limit","met"}, unless @value is 0 or not a number, which means that this
+ * run did not measure it. @unit goes after the limit, @what after that.
+ */
+void bench_add_goal(json_t *goals, double value, enum bench_bound bound, double limit,
+		    const char *unit, const char *what);
+
+#endif

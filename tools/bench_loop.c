@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The loop that measures. Each round gives each cell one slice of time, on fresh threads pinned to
+ * a CPU each. A slice ends by the clock, not after so many operations: all threads are busy until
+ * the end, also when a gate lets one of them pass the others, and an operation of 100 us takes no
+ * longer to measure than one of 10 ns.
+ */
+#include "bench.h"
+#include "clock.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Between two looks at the clock or at the phase, which are then lost in what is measured. */
+#define BATCH_NS 20000
+
+struct plan_cell {
+	struct bench_cell cell;
+	json_t *row;
+	double *samples;
+};
+
+struct bench_plan {
+	struct plan_cell *cells;
+	size_t nr;
+	size_t room;
+};
+
+enum phase { WARM_UP, MEASURE, STOP };
+
+/* What the threads of one slice share; @phase is written by the controlling thread only. */
+struct slice {
+	uint64_t warm_up_ns;
+	uint64_t measure_ns;
+	enum phase phase;
+	unsigned int warm;
+};
+
+struct slice_thread {
+	struct slice *slice;
+	struct bench_worker worker;
+	bench_run_fn *run;
+	unsigned int cpu;
+	uint64_t elapsed_ns;
+	int error;
+	pthread_t id;
+};
+
+struct bench_plan *bench_plan_create(void)
+{
+	return calloc(1, sizeof(struct bench_plan));
+}
+
+void bench_plan_destroy(struct bench_plan *plan)
+{
+	if (!plan)
+		return;
+	for (size_t i = 0; i < plan->nr; i++) {
+		json_decref(plan->cells[i].row);
+		free(plan->cells[i].samples);
+	}
+	free(plan->cells);
+	free(plan);
+}
+
+int bench_plan_add(struct bench_plan *plan, const struct bench_cell *cell, json_t *row)
+{
+	if (row && plan->nr == plan->room) {
+		size_t room = plan->room * 2 + 32;
+		struct plan_cell *cells = reallocarray(plan->cells, room, sizeof(*cells));
+
+		if (cells) {
+			plan->cells = cells;
+			plan->room = room;
+		}
+	}
+	if (!row || plan->nr == plan->room) {
+		json_decref(row);
+		return -ENOMEM;
+	}
+	plan->cells[plan->nr++] = (struct plan_cell){ .cell = *cell, .row = row };
+	return 0;
+}
+
+static enum phase current_phase(struct slice *slice)
+{
+	/* Relaxed: a thread that sees it late measures itself for as much longer. */
+	return __atomic_load_n(&slice->phase, __ATOMIC_RELAXED);
+}
+
+static int run_batch(struct slice_thread *thread, uint64_t n)
+{
+	int error = thread->run(&thread->worker, n);
+
+	thread->worker.done += n;
+	return error;
+}
+
+/* Finds the size of a batch, and returns when all threads run at full speed. */
+static int warm_up(struct slice_thread *thread, uint64_t *batch)
+{
+	bool first = true;
+
+	*batch = 1;
+	do {
+		uint64_t begin = clock_ns();
+		int error = run_batch(thread, *batch);
+
+		if (error)
+			return error;
+		if (first)
+			__atomic_add_fetch(&thread->slice->warm, 1, __ATOMIC_RELAXED);
+		first = false;
+		if (clock_ns() - begin < BATCH_NS)
+			*batch *= 2;
+	} while (current_phase(thread->slice) == WARM_UP);
+	return 0;
+}
+
+static int measure(struct slice_thread *thread, uint64_t batch)
+{
+	uint64_t begin = clock_ns();
+
+	thread->worker.done = 0;
+	thread->worker.excluded_ns = 0;
+	do {
+		int error = run_batch(thread, batch);
+
+		if (error)
+			return error;
+	} while (current_phase(thread->slice) == MEASURE);
+	thread->elapsed_ns = clock_ns() - begin - thread->worker.excluded_ns;
+	return 0;
+}
+
+static void *thread_main(void *arg)
+{
+	struct slice_thread *thread = arg;
+	uint64_t batch;
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(thread->cpu, &cpus);
+	/* May fail if the CPU went away; then the scheduler finds another. */
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+	thread->error = warm_up(thread, &batch);
+	if (!thread->error)
+		thread->error = measure(thread, batch);
+	if (thread->error)
+		/* Nobody need wait for this thread to get warm. */
+		__atomic_add_fetch(&thread->slice->warm, 1, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+static void sleep_ns(uint64_t ns)
+{
+	struct timespec time = { .tv_sec = (time_t)(ns / 1000000000),
+				 .tv_nsec = (long)(ns % 1000000000) };
+
+	while (nanosleep(&time, &time) && errno == EINTR)
+		;
+}
+
+static void conduct(struct slice *slice, unsigned int threads)
+{
+	while (__atomic_load_n(&slice->warm, __ATOMIC_RELAXED) < threads)
+		sleep_ns(100000);
+	sleep_ns(slice->warm_up_ns);
+	__atomic_store_n(&slice->phase, MEASURE, __ATOMIC_RELAXED);
+	sleep_ns(slice->measure_ns);
+	__atomic_store_n(&slice->phase, STOP, __ATOMIC_RELAXED);
+}
+
+/* One thread's ns for an operation, over all threads but the storm. */
+static double slice_result(const struct slice_thread *threads, unsigned int nr)
+{
+	double ns = 0, operations = 0;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		ns += (double)threads[i].elapsed_ns;
+		operations += (double)threads[i].worker.done;
+	}
+	return ns / operations;
+}
+
+static int run_slice(struct slice *slice, const struct bench_cell *cell,
+		     const struct bench_options *options, double *sample)
+{
+	unsigned int nr = cell->threads + (cell->storm ? 1 : 0), started = 0;
+	struct slice_thread *threads = calloc(nr, sizeof(*threads));
+	int error = threads ? 0 : -ENOMEM;
+
+	slice->phase = WARM_UP;
+	slice->warm = 0;
+	for (; !error && started < nr; started += error ? 0 : 1) {
+		struct slice_thread *thread = &threads[started];
+
+		thread->slice = slice;
+		thread->worker.ctx = cell->ctx;
+		thread->worker.index = started;
+		thread->run = started < cell->threads ? cell->run : cell->storm;
+		thread->cpu = options->cpus[started % options->nr_cpus];
+		error = -pthread_create(&thread->id, NULL, thread_main, thread);
+	}
+	if (error)
+		__atomic_store_n(&slice->phase, STOP, __ATOMIC_RELAXED);
+	else
+		conduct(slice, nr);
+	for (unsigned int i = 0; i < started; i++) {
+		pthread_join(threads[i].id, NULL);
+		if (!error)
+			error = threads[i].error;
+	}
+	if (!error)
+		*sample = slice_result(threads, cell->threads);
+	free(threads);
+	return error;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+double bench_median(double *values, size_t nr)
+{
+	qsort(values, nr, sizeof(*values), compare_doubles);
+	return (values[(nr - 1) / 2] + values[nr / 2]) / 2;
+}
+
+static void show_progress(const struct bench *bench, unsigned int round, unsigned int rounds)
+{
+	if (!isatty(STDERR_FILENO))
+		return;
+	if (round < rounds)
+		fprintf(stderr, "\rstage2 bench: %s: round %u of %u ", bench->name, round + 1,
+			rounds);
+	else
+		fprintf(stderr, "\r%60s\r", "");
+}
+
+static int report_cell(struct plan_cell *cell, const struct bench *bench,
+		       const struct bench_options *options, json_t *results)
+{
+	double value = bench_median(cell->samples, options->rounds);
+
+	if (cell->cell.rate)
+		value = round((double)cell->cell.threads * 1e9 / value);
+	else
+		value = round(value * 100) / 100;
+	if (json_object_set_new(cell->row, bench->value, json_real(value)) ||
+	    json_array_append(results, cell->row))
+		return -ENOMEM;
+	return 0;
+}
+
+static int fail_cell(const struct plan_cell *cell, const struct bench *bench, int error)
+{
+	char *labels = json_dumps(cell->row, JSON_COMPACT);
+
+	bench_fail(bench, error, "%s", labels ? labels : "?");
+	free(labels);
+	return error;
+}
+
+static int measure_rounds(struct bench_plan *plan, const struct bench *bench,
+			  const struct bench_options *options)
+{
+	struct slice slice = {
+		.warm_up_ns = options->quick ? 100000 : 2000000,
+		.measure_ns = options->quick ? 500000 : 20000000,
+	};
+
+	for (unsigned int r = 0; r < options->rounds; r++) {
+		show_progress(bench, r, options->rounds);
+		for (size_t i = 0; i < plan->nr; i++) {
+			struct plan_cell *cell = &plan->cells[i];
+			int error = run_slice(&slice, &cell->cell, options, &cell->samples[r]);
+
+			if (error)
+				return fail_cell(cell, bench, error);
+		}
+	}
+	show_progress(bench, options->rounds, options->rounds);
+	return 0;
+}
+
+int bench_plan_measure(struct bench_plan *plan, const struct bench *bench,
+		       const struct bench_options *options, json_t *results)
+{
+	int error;
+
+	for (size_t i = 0; i < plan->nr; i++) {
+		plan->cells[i].samples = calloc(options->rounds, sizeof(double));
+		if (!plan->cells[i].samples)
+			return fail_cell(&plan->cells[i], bench, -ENOMEM);
+	}
+	error = measure_rounds(plan, bench, options);
+	for (size_t i = 0; !error && i < plan->nr; i++) {
+		error = report_cell(&plan->cells[i], bench, options, results);
+		if (error)
+			fail_cell(&plan->cells[i], bench, error);
+	}
+	return error;
+}

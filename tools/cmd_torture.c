@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stage2 torture: its options and its report. What it does is in torture.c, and the scenarios in
+ * torture_scenario.c.
+ */
+#include "cmd.h"
+
+#include "clock.h"
+#include "latency.h"
+#include "options.h"
+#include "table.h"
+#include "torture.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ALL_GATES ((1u << S2_NR_GATES) - 1)
+#define SCENARIO_SECONDS 2.0
+/* So that what is stuck is reported within 5 s of the scenario's beginning. */
+#define SCENARIO_PATIENCE_S 3.0
+
+enum scenario { NO_SCENARIO, NESTED_LOCK, STARVE };
+
+struct torture_command {
+	struct torture_options options;
+	unsigned int gates;
+	enum scenario scenario;
+	bool json;
+	struct torture_report reports[S2_NR_GATES];
+	unsigned int nr_reports;
+};
+
+enum key {
+	KEY_GATE = 256,
+	KEY_VCPUS,
+	KEY_VMS,
+	KEY_UNRELATED,
+	KEY_RELATED,
+	KEY_UPDATERS,
+	KEY_NONBLOCK,
+	KEY_ENTRIES,
+	KEY_SECONDS,
+	KEY_SEED,
+	KEY_NEST,
+	KEY_JSON,
+	KEY_SCENARIO,
+};
+
+static const struct argp_option argp_options[] = {
+	{ "gate", KEY_GATE, "GATES", 0,
+	  "range (the default), always, rwsem, count, several with commas, or all", 0 },
+	{ "vms", KEY_VMS, "N", 0, "VMs that stay for the whole run (default 2)", 0 },
+	{ "vcpus", KEY_VCPUS, "N", 0, "vCPU threads of each VM (default 2)", 0 },
+	{ "unrelated", KEY_UNRELATED, "N", 0,
+	  "threads that invalidate memory no guest has (default 2)", 0 },
+	{ "related", KEY_RELATED, "N", 0,
+	  "threads that take away and replace guest pages (default 2)", 0 },
+	{ "updaters", KEY_UPDATERS, "N", 0,
+	  "threads that create, move, re-flag and delete memslots (default 1)", 0 },
+	{ "nonblock", KEY_NONBLOCK, "PERCENT", 0,
+	  "of the churn's invalidations that must not sleep (default 10)", 0 },
+	{ "entries", KEY_ENTRIES, "N", 0,
+	  "size of the in-flight table, a power of two; small ones overflow (default 256)", 0 },
+	{ "nest", KEY_NEST, NULL, 0,
+	  "also pairs inside pairs, overlapping pairs, and ends on other threads; not for rwsem",
+	  0 },
+	{ "seconds", KEY_SECONDS, "S", 0, "for each gate (default 5; for --scenario starve 2)", 0 },
+	{ "seed", KEY_SEED, "N", 0, "of the random numbers; it is printed (default: the clock)",
+	  0 },
+	{ "scenario", KEY_SCENARIO, "NAME", 0,
+	  "stage one situation under all gates instead: nested-lock or starve", 0 },
+	{ "json", KEY_JSON, NULL, 0, "print one JSON object and nothing else", 0 },
+	{ 0 },
+};
+
+static const char doc[] =
+	"Search for races and deadlocks: vCPUs use real memory of this process while other threads "
+	"replace it, invalidate other memory and update memslots, and all check each other.\v"
+	"The exit status is 0 only if there was no violation and no deadlock; with --scenario, if "
+	"the gates behaved as they are known to (rwsem deadlocks in nested-lock, count starves the "
+	"updater in starve).\n\n"
+	"Example:\n"
+	"  stage2 torture --gate all --vms 3 --updaters 2 --seconds 60\n"
+	"  stage2 torture --scenario nested-lock";
+
+static error_t parse_seconds(struct torture_command *c, const char *arg, struct argp_state *state)
+{
+	return option_parse_real(state, "--seconds", arg, 0.01, 1e6, &c->options.seconds);
+}
+
+static error_t parse_scenario(struct torture_command *c, const char *arg, struct argp_state *state)
+{
+	if (!strcmp(arg, "nested-lock"))
+		c->scenario = NESTED_LOCK;
+	else if (!strcmp(arg, "starve"))
+		c->scenario = STARVE;
+	else
+		return option_refuse(state, "--scenario",
+				     "'%s' is not a scenario; they are nested-lock and starve",
+				     arg);
+	return 0;
+}
+
+static error_t parse_gates(struct torture_command *c, const char *arg, struct argp_state *state)
+{
+	if (strcmp(arg, "all"))
+		return option_parse_gates(state, "--gate", arg, &c->gates);
+	c->gates = ALL_GATES;
+	return 0;
+}
+
+static const struct count_option {
+	enum key key;
+	const char *name;
+	uint64_t min;
+	uint64_t max;
+	size_t offset;
+} count_options[] = {
+	{ KEY_VMS, "--vms", 1, TORTURE_MAX_VMS, offsetof(struct torture_options, vms) },
+	{ KEY_VCPUS, "--vcpus", 0, TORTURE_MAX_THREADS, offsetof(struct torture_options, vcpus) },
+	{ KEY_UNRELATED, "--unrelated", 0, TORTURE_MAX_THREADS,
+	  offsetof(struct torture_options, unrelated) },
+	{ KEY_RELATED, "--related", 0, TORTURE_MAX_THREADS,
+	  offsetof(struct torture_options, related) },
+	{ KEY_UPDATERS, "--updaters", 0, TORTURE_MAX_UPDATERS,
+	  offsetof(struct torture_options, updaters) },
+	{ KEY_NONBLOCK, "--nonblock", 0, 100, offsetof(struct torture_options, nonblock) },
+	{ KEY_ENTRIES, "--entries", 1, 65536, offsetof(struct torture_options, entries) },
+};
+
+static error_t parse_count(struct torture_command *c, int key, const char *arg,
+			   struct argp_state *state)
+{
+	for (size_t i = 0; i < sizeof(count_options) / sizeof(count_options[0]); i++) {
+		const struct count_option *o = &count_options[i];
+		uint64_t value;
+		error_t error;
+
+		if ((int)o->key != key)
+			continue;
+		error = option_parse_number(state, o->name, arg, o->min, o->max, &value);
+		if (!error && key == KEY_ENTRIES && (value & (value - 1)))
+			error = option_refuse(state, o->name, "'%s' is not a power of two", arg);
+		if (!error)
+			*(unsigned int *)((char *)&c->options + o->offset) = (unsigned int)value;
+		return error;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static error_t check_options(struct torture_command *c, struct argp_state *state)
+{
+	if (!c->gates)
+		c->gates = c->scenario ? ALL_GATES : 1u << S2_GATE_RANGE;
+	if (c->scenario && c->gates != ALL_GATES)
+		return option_refuse(state, "--gate",
+				     "a --scenario compares all four; leave it out");
+	if (c->options.nest && (c->gates & 1u << S2_GATE_RWSEM))
+		return option_refuse(state, "--nest",
+				     "a pair inside a pair deadlocks under the rwsem gate, as "
+				     "known; use --gate range,always,count");
+	if (c->options.seconds == 0)
+		c->options.seconds = c->scenario ? SCENARIO_SECONDS : torture_defaults.seconds;
+	return 0;
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct torture_command *c = state->input;
+
+	switch (key) {
+	case KEY_GATE:
+		return parse_gates(c, arg, state);
+	case KEY_SECONDS:
+		return parse_seconds(c, arg, state);
+	case KEY_SCENARIO:
+		return parse_scenario(c, arg, state);
+	case KEY_SEED:
+		return option_parse_number(state, "--seed", arg, 0, INT64_MAX, &c->options.seed);
+	case KEY_NEST:
+		c->options.nest = true;
+		return 0;
+	case KEY_JSON:
+		c->json = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		return option_refuse(state, NULL, "'%s' is too much; there are only options", arg);
+	case ARGP_KEY_END:
+		return check_options(c, state);
+	default:
+		return parse_count(c, key, arg, state);
+	}
+}
+
+static int print_json(json_t *object)
+{
+	int failed = !object || json_dumpf(object, stdout, JSON_INDENT(2)) || puts("") < 0;
+
+	if (failed)
+		fputs("stage2 torture: could not write the report\n", stderr);
+	json_decref(object);
+	return failed;
+}
+
+/* The lines of @text, without their ends. */
+static json_t *lines_json(const char *text)
+{
+	json_t *lines = json_array();
+
+	while (*text) {
+		size_t len = strcspn(text, "\n");
+
+		json_array_append_new(lines, json_stringn(text, len));
+		text += len + (text[len] == '\n');
+	}
+	return lines;
+}
+
+static json_t *report_json(const struct torture_command *c, const struct torture_report *r)
+{
+	const struct torture_options *o = &c->options;
+	json_t *kinds = json_object(), *examples = json_array();
+	json_t *run = json_pack("{s:s, s:I, s:f, s:b, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:b}",
+				"gate", s2_gate_name(r->gate), "seed", (json_int_t)r->seed,
+				"seconds", o->seconds, "nest", o->nest, "vms", o->vms, "vcpus",
+				o->vcpus, "unrelated", o->unrelated, "related", o->related,
+				"updaters", o->updaters, "nonblock", o->nonblock, "violations",
+				(json_int_t)torture_nr_violations(r), "deadlock", !!r->threads);
+
+	for (unsigned int i = 0; i < TORTURE_UPDATER_MAX_WAIT_NS; i++)
+		json_object_set_new(run, torture_count_names[i],
+				    json_integer((json_int_t)r->counts[i]));
+	json_object_set_new(run, "updater_max_wait_ms",
+			    json_real((double)r->counts[TORTURE_UPDATER_MAX_WAIT_NS] / 1e6));
+	for (unsigned int i = 0; i < TORTURE_NR_VIOLATIONS; i++)
+		json_object_set_new(kinds, torture_violation_names[i],
+				    json_integer((json_int_t)r->violations[i]));
+	for (unsigned int i = 0; i < r->nr_examples; i++)
+		json_array_append_new(examples, json_string(r->examples[i]));
+	json_object_set_new(run, "violations_by_kind", kinds);
+	json_object_set_new(run, "examples", examples);
+	if (r->threads)
+		json_object_set_new(run, "threads", lines_json(r->threads));
+	return run;
+}
+
+static int print_reports_json(const struct torture_command *c)
+{
+	json_t *runs;
+
+	if (!(c->gates & (c->gates - 1)))
+		return print_json(report_json(c, &c->reports[0]));
+	runs = json_array();
+	for (unsigned int i = 0; i < c->nr_reports; i++)
+		json_array_append_new(runs, report_json(c, &c->reports[i]));
+	return print_json(json_pack("{s:o}", "runs", runs));
+}
+
+static void print_findings(const struct torture_report *r)
+{
+	const char *gate = s2_gate_name(r->gate);
+
+	for (unsigned int i = 0; i < TORTURE_NR_VIOLATIONS; i++)
+		if (r->violations[i])
+			printf("%s: %" PRIu64 " times %s\n", gate, r->violations[i],
+			       torture_violation_names[i]);
+	for (unsigned int i = 0; i < r->nr_examples; i++)
+		printf("%s: for example: %s\n", gate, r->examples[i]);
+	if (r->threads)
+		printf("%s: deadlock; the threads:\n%s", gate, r->threads);
+}
+
+/* The rows are the counts, since there are more of them than gates. */
+static int print_reports_text(const struct torture_command *c)
+{
+	const char *header[1 + S2_NR_GATES] = { "" };
+	struct table *table;
+	char text[16];
+
+	for (unsigned int i = 0; i < c->nr_reports; i++)
+		header[1 + i] = s2_gate_name(c->reports[i].gate);
+	table = table_create(1 + c->nr_reports, header);
+	if (!table)
+		return 1;
+	for (unsigned int n = 0; n < TORTURE_UPDATER_MAX_WAIT_NS; n++) {
+		table_cell(table, "%s", torture_count_names[n]);
+		for (unsigned int i = 0; i < c->nr_reports; i++)
+			table_cell(table, "%" PRIu64, c->reports[i].counts[n]);
+	}
+	table_cell(table, "updater_max_wait");
+	for (unsigned int i = 0; i < c->nr_reports; i++)
+		table_cell(table, "%s",
+			   latency_text(c->reports[i].counts[TORTURE_UPDATER_MAX_WAIT_NS], text,
+					sizeof(text)));
+	table_cell(table, "violations");
+	for (unsigned int i = 0; i < c->nr_reports; i++)
+		table_cell(table, "%" PRIu64, torture_nr_violations(&c->reports[i]));
+	printf("seed %" PRIu64 ", %g s%s\n\n", c->options.seed, c->options.seconds,
+	       c->options.nest ? ", nested" : "");
+	table_print(table, stdout);
+	table_destroy(table);
+	for (unsigned int i = 0; i < c->nr_reports; i++)
+		print_findings(&c->reports[i]);
+	return 0;
+}
+
+static int print_reports(const struct torture_command *c)
+{
+	return c->json ? print_reports_json(c) : print_reports_text(c);
+}
+
+/* On the watchdog's thread: the others cannot be joined, so this is the end of the program. */
+static void die_of_deadlock(void *ctx, const struct torture_report *report)
+{
+	struct torture_command *c = ctx;
+
+	c->reports[c->nr_reports++] = *report;
+	print_reports(c);
+	fflush(stdout);
+	_exit(1);
+}
+
+static int run_mix(struct torture_command *c)
+{
+	int status = 0;
+
+	for (unsigned int gate = 0; gate < S2_NR_GATES; gate++) {
+		struct torture_report *report = &c->reports[c->nr_reports];
+		int error;
+
+		if (!(c->gates & 1u << gate))
+			continue;
+		c->options.gate = (enum s2_gate)gate;
+		error = torture_run(&c->options, report);
+		if (error) {
+			fprintf(stderr, "stage2 torture: %s: could not go on: %s\n",
+				s2_gate_name(c->options.gate), strerror(-error));
+			return 1;
+		}
+		c->nr_reports++;
+		status |= !!torture_nr_violations(report);
+	}
+	return print_reports(c) || status;
+}
+
+static const char *nested_verdict(const struct torture_nested *result)
+{
+	return result->deadlock ? "deadlock" : result->failed ? "failed" : "passed";
+}
+
+static int print_nested_json(const struct torture_nested results[S2_NR_GATES], bool as_known)
+{
+	json_t *gates = json_object();
+
+	for (unsigned int i = 0; i < S2_NR_GATES; i++)
+		json_object_set_new(gates, s2_gate_name((enum s2_gate)i),
+				    json_pack("{s:s, s:b, s:f, s:o}", "result",
+					      nested_verdict(&results[i]), "deadlock",
+					      results[i].deadlock, "seconds", results[i].seconds,
+					      "threads", lines_json(results[i].threads)));
+	return print_json(json_pack("{s:s, s:b, s:o}", "scenario", "nested-lock", "as_known",
+				    as_known, "gates", gates));
+}
+
+static int print_nested_text(const struct torture_nested results[S2_NR_GATES], bool as_known)
+{
+	static const char *const header[] = { "gate", "result", "after" };
+	struct table *table = table_create(3, header);
+	char text[16];
+
+	if (!table)
+		return 1;
+	for (unsigned int i = 0; i < S2_NR_GATES; i++) {
+		table_cell(table, "%s", s2_gate_name((enum s2_gate)i));
+		table_cell(table, "%s", nested_verdict(&results[i]));
+		table_cell(table, "%s",
+			   latency_text((uint64_t)(results[i].seconds * 1e9), text, sizeof(text)));
+	}
+	table_print(table, stdout);
+	table_destroy(table);
+	for (unsigned int i = 0; i < S2_NR_GATES; i++)
+		if (results[i].deadlock)
+			printf("\n%s, deadlocked:\n%s", s2_gate_name((enum s2_gate)i),
+			       results[i].threads);
+	printf("\n%s\n", as_known ? "as known: rwsem deadlocks, the others pass" : "NOT as known");
+	return 0;
+}
+
+static int run_nested_lock(const struct torture_command *c)
+{
+	struct torture_nested *results = calloc(S2_NR_GATES, sizeof(*results));
+	int error = results ? torture_nested_lock(SCENARIO_PATIENCE_S, results) : -ENOMEM;
+	int status = 1;
+
+	if (error) {
+		fprintf(stderr, "stage2 torture: could not go on: %s\n", strerror(-error));
+	} else {
+		bool as_known = torture_nested_as_known(results);
+
+		status = c->json ? print_nested_json(results, as_known)
+				 : print_nested_text(results, as_known);
+		status = status || !as_known;
+	}
+	free(results);
+	return status;
+}
+
+static int print_starve_json(const struct torture_command *c, const struct torture_starve *results)
+{
+	json_t *gates = json_object();
+
+	for (unsigned int i = 0; i < S2_NR_GATES; i++)
+		json_object_set_new(gates, s2_gate_name((enum s2_gate)i),
+				    json_pack("{s:I, s:f, s:b}", "memslot_updates",
+					      (json_int_t)results[i].updates, "updater_max_wait_ms",
+					      (double)results[i].max_wait_ns / 1e6, "starved",
+					      results[i].starved));
+	return print_json(json_pack("{s:s, s:f, s:o}", "scenario", "starve", "seconds",
+				    c->options.seconds, "gates", gates));
+}
+
+static int print_starve_text(const struct torture_command *c, const struct torture_starve *results)
+{
+	static const char *const header[] = { "gate", "memslot updates", "longest wait",
+					      "starved" };
+	struct table *table = table_create(4, header);
+	char text[16];
+
+	if (!table)
+		return 1;
+	for (unsigned int i = 0; i < S2_NR_GATES; i++) {
+		table_cell(table, "%s", s2_gate_name((enum s2_gate)i));
+		table_cell(table, "%" PRIu64, results[i].updates);
+		table_cell(table, "%s", latency_text(results[i].max_wait_ns, text, sizeof(text)));
+		table_cell(table, "%s", results[i].starved ? "yes" : "no");
+	}
+	table_print(table, stdout);
+	table_destroy(table);
+	printf("\nFor %g s under each gate, an invalidation was in flight at all times. Starved: "
+	       "the updater\nwaited for more than half of that and was still waiting when the "
+	       "invalidations stopped.\n",
+	       c->options.seconds);
+	return 0;
+}
+
+static int run_starve(const struct torture_command *c)
+{
+	struct torture_starve results[S2_NR_GATES];
+	bool unexpected = false;
+	int status;
+
+	for (unsigned int gate = 0; gate < S2_NR_GATES; gate++) {
+		int error = torture_starve((enum s2_gate)gate, c->options.seconds, &results[gate]);
+
+		if (error) {
+			fprintf(stderr, "stage2 torture: %s: could not go on: %s\n",
+				s2_gate_name((enum s2_gate)gate), strerror(-error));
+			return 1;
+		}
+		unexpected |= results[gate].starved && gate != S2_GATE_COUNT;
+	}
+	status = c->json ? print_starve_json(c, results) : print_starve_text(c, results);
+	return status || unexpected;
+}
+
+int cmd_torture(int argc, char **argv)
+{
+	static const struct argp argp = { .options = argp_options, .parser = parse, .doc = doc };
+	struct torture_command c = { .options = torture_defaults };
+	int status;
+
+	c.options.seconds = 0;
+	c.options.seed = clock_ns() / 1000;
+	c.options.deadlock = die_of_deadlock;
+	c.options.ctx = &c;
+	status = options_parse(&argp, argc, argv, &c);
+	if (status)
+		return status;
+	c.options.progress = isatty(STDERR_FILENO);
+	switch (c.scenario) {
+	case NESTED_LOCK:
+		return run_nested_lock(&c);
+	case STARVE:
+		return run_starve(&c);
+	case NO_SCENARIO:
+		break;
+	}
+	return run_mix(&c);
+}

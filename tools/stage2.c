@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stage2: the program that shows the library at work. This file finds the subcommand; each has a
+ * file of its own, cmd_*.c.
+ */
+#include "cmd.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *about;
+} commands[] = {
+	{ "replay", cmd_replay, "replay a VMM's recorded mapping changes through the gates" },
+	{ "torture", cmd_torture, "search for races and deadlocks on real memory" },
+	{ "bench", cmd_bench, "measure gates, guest accesses, faults and memslot updates" },
+};
+
+#define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void print_usage(FILE *stream)
+{
+	fprintf(stream, "Usage: stage2 COMMAND [OPTION...]\n\nCommands:\n");
+	for (size_t i = 0; i < NR_COMMANDS; i++)
+		fprintf(stream, "  %-9s %s\n", commands[i].name, commands[i].about);
+	fprintf(stream, "\n'stage2 COMMAND --help' tells a command's options.\n");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		print_usage(stderr);
+		return 2;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		print_usage(stdout);
+		return 0;
+	}
+	for (size_t i = 0; i < NR_COMMANDS; i++) {
+		if (strcmp(argv[1], commands[i].name))
+			continue;
+		int status = commands[i].run(argc - 1, argv + 1);
+
+		/* A report that did not reach its reader (a full disk, say) is a failure. */
+		if (fflush(stdout) || ferror(stdout)) {
+			fprintf(stderr, "stage2 %s: could not write the report: %m\n", argv[1]);
+			return status ? status : 1;
+		}
+		return status;
+	}
+	fprintf(stderr, "stage2: '%s' is not a command; 'stage2 --help' lists them\n", argv[1]);
+	return 2;
+}
