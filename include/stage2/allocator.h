@@ -18,9 +18,9 @@ extern "C" {
  * @free:  takes back what @alloc returned; never called with NULL.
  * @ctx:   handed to both.
  *
- * Both may be called from any thread that calls the library with a function
- * documented as allocating, and @free also from liburcu's call_rcu thread, so
- * both must be thread-safe. Neither is ever called from
+ * Both may be called from any thread that calls the library, at once, so both must
+ * be thread-safe; no lock of the library's is held that start() or end() of an
+ * unrelated invalidation takes under the range gate, so they may call those. Neither is ever called from
  * s2_invalidate_range_start() or s2_invalidate_range_end().
  */
 struct s2_allocator {

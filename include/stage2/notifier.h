@@ -30,7 +30,6 @@ struct s2_invalidation {
 	uint32_t flags;
 	uint32_t overflow;
 	uint32_t owner_slot;
-	uint64_t cookie;
 };
 
 /*
@@ -61,8 +60,8 @@ S2_API int s2_invalidate_range_start(struct s2_mm *mm, struct s2_invalidation *i
  * Closes what start() opened, after the primary MMU has changed: exactly once,
  * on any thread. It acts on exactly what start() acted on, whatever became of
  * the memslots or their VM meanwhile. Sleeps at most for a mmu_lock, and not at
- * all if the pair was elided, when it is async-signal-safe as start() is. A NULL
- * or never started @inv is ignored (and reported by a debug build).
+ * all if the pair was elided, when it is async-signal-safe as start() is. A NULL @mm
+ * or @inv is ignored; so is an @inv that is not open, which a debug build reports.
  * Kernel: kvm_mmu_notifier_invalidate_range_end().
  */
 S2_API void s2_invalidate_range_end(struct s2_mm *mm, struct s2_invalidation *inv);

@@ -58,7 +58,8 @@ static inline void s2_vcpu_poll(struct s2_vcpu *vcpu);
  * bytewise, and may cross pages. On a TLB hit: a compare and a load or store. On
  * a miss the vCPU leaves guest mode to fault, may sleep, and comes back.
  *
- * -ENXIO:  no memslot holds @gpa: MMIO.
+ * -ENXIO:  no memslot holds @gpa: MMIO. Also for every @gpa from 2^48 on, which a
+ *          stage-2 table of four levels does not reach, whatever memslot is there.
  * -EROFS:  a store to a memslot with KVM_MEM_READONLY: MMIO.
  * -EPERM:  the vCPU is not in guest mode.
  * -EFAULT, or what the provider says: the host has no such page.

@@ -74,8 +74,8 @@ S2_API void s2_vm_put(struct s2_vm *vm);
  * slot number must be 0.
  *
  * -EINVAL, -EEXIST as KVM; -ENOMEM; -EDEADLK: the calling thread itself
- * started an invalidation, still in flight, that the call would have to wait for.
- * -EINVAL also for a NULL pointer.
+ * started an invalidation, still in flight, that the call would have to wait for,
+ * or that another update of this VM is waiting for. -EINVAL also for a NULL pointer.
  * Kernel: KVM_SET_USER_MEMORY_REGION, kvm_set_memory_region().
  */
 S2_API int s2_vm_set_memory_region(struct s2_vm *vm, const struct kvm_userspace_memory_region *mem);
@@ -102,7 +102,8 @@ S2_API int s2_vm_gfn_to_hva(struct s2_vm *vm, uint64_t gfn, uint64_t *hva);
  * that follows is in the next log; with it, get only copies, and clear does the
  * rest for the pages whose bits are set in @log. May sleep.
  * -EINVAL: a NULL pointer, or what KVM refuses; -ENOENT: no such memslot, or it
- * has no log.
+ * has no log; -ENOMEM; -EDEADLK: an update of this VM is waiting for an invalidation
+ * that the calling thread has in flight.
  * Kernel: KVM_GET_DIRTY_LOG, KVM_CLEAR_DIRTY_LOG.
  */
 S2_API int s2_vm_get_dirty_log(struct s2_vm *vm, const struct kvm_dirty_log *log);

@@ -5,6 +5,16 @@
 
 #include <stdint.h>
 
+/*
+ * The end of what user space may map, less the guard page, as the kernel's
+ * access_ok() has it.
+ */
+#if defined(__aarch64__)
+#define S2_TASK_SIZE ((UINT64_C(1) << 48) - 4096)
+#else
+#define S2_TASK_SIZE ((UINT64_C(1) << 47) - 4096)
+#endif
+
 /* Tells the core that this is a spin loop. */
 static inline void s2_cpu_relax(void)
 {

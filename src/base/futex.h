@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Sleeps while *@word is @value; may return early, so callers look again. */
@@ -17,6 +18,16 @@ static inline void s2_futex_wait(_Atomic uint32_t *word, uint32_t value)
 	int saved = errno;
 
 	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+	errno = saved;
+}
+
+/* The same, for @ns nanoseconds (less than a second) at most. */
+static inline void s2_futex_wait_for(_Atomic uint32_t *word, uint32_t value, long ns)
+{
+	const struct timespec timeout = { .tv_nsec = ns };
+	int saved = errno;
+
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &timeout, NULL, 0);
 	errno = saved;
 }
 

@@ -100,6 +100,7 @@ void s2_guest_enter(struct s2_guest *guest)
 {
 	guest->thread = s2_thread_self();
 	guest->next_entered = s2_entered_guests;
+	guest->left = 0;
 	s2_entered_guests = guest;
 	guest_return(guest);
 }
@@ -109,9 +110,10 @@ void s2_guest_exit(struct s2_guest *guest)
 	struct s2_guest **link = &s2_entered_guests;
 
 	guest_leave(guest);
-	while (*link != guest)
+	while (*link && *link != guest)
 		link = &(*link)->next_entered;
-	*link = guest->next_entered;
+	if (*link)
+		*link = guest->next_entered;
 	guest->thread = 0;
 }
 
@@ -129,27 +131,22 @@ bool s2_in_guest_mode(void)
 }
 
 /*
- * All or none of a thread's guests are in guest mode: one that faults takes the
- * others out with it, since a flush that waits for them may hold the lock the
- * fault needs. So an inner caller that finds none in guest mode has nothing to do.
+ * One that faults takes the others out with it, since a flush that waits for them
+ * may hold the lock the fault needs. Calls nest, a provider may use a vCPU of its
+ * own, so each guest counts: who took it out brings it back, and nobody sooner.
  */
 bool s2_guest_leave_all(void)
 {
-	bool left = false;
-
-	for (struct s2_guest *guest = s2_entered_guests; guest; guest = guest->next_entered) {
-		if (!in_guest_mode(guest))
-			continue;
-		guest_leave(guest);
-		left = true;
-	}
-	return left;
+	for (struct s2_guest *guest = s2_entered_guests; guest; guest = guest->next_entered)
+		if (guest->left++ == 0)
+			guest_leave(guest);
+	return s2_entered_guests;
 }
 
 void s2_guest_return_all(void)
 {
 	for (struct s2_guest *guest = s2_entered_guests; guest; guest = guest->next_entered)
-		if (!in_guest_mode(guest))
+		if (--guest->left == 0)
 			guest_return(guest);
 }
 

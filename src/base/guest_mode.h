@@ -29,6 +29,7 @@ struct s2_guest {
 	uintptr_t thread;         /* who entered; 0 if nobody has */
 	struct s2_guest *next_entered;
 	struct s2_guest *next; /* of the same VM; under its mmu_lock */
+	unsigned left; /* how many of its thread's calls have taken it out of guest mode */
 	uint64_t flushes;
 	struct s2_tlb_entry tlb[S2_TLB_ENTRIES] __attribute__((aligned(64)));
 };
@@ -44,8 +45,8 @@ void s2_guest_exit(struct s2_guest *guest);
 
 /*
  * Takes whatever the calling thread has entered out of guest mode, around
- * something that may block, and back. Returns whether there was anything to take
- * out; only then return.
+ * something that may block, and back. They nest. Returns whether anything is
+ * entered; only then return.
  */
 bool s2_guest_leave_all(void);
 void s2_guest_return_all(void);

@@ -89,7 +89,7 @@ void s2_rwsem_init(struct s2_rwsem *sem, enum s2_lock_rank rank)
 {
 	atomic_init(&sem->state, 0);
 	atomic_init(&sem->owner, 0);
-	s2_mutex_init(&sem->wait_lock, S2_RANK_INTERNAL);
+	s2_spin_init(&sem->wait_lock, S2_RANK_INTERNAL);
 	sem->first = NULL;
 	sem->last = &sem->first;
 	sem->rank = rank;
@@ -131,7 +131,7 @@ static void queue_and_wait(struct s2_rwsem *sem, bool writer)
 {
 	struct s2_rwsem_waiter waiter = { .writer = writer };
 
-	s2_mutex_lock(&sem->wait_lock);
+	s2_spin_lock(&sem->wait_lock);
 	/*
 	 * Set before grant() looks at the count: a leaver whose decrement comes
 	 * later sees the flag and looks at the queue, one whose decrement came
@@ -141,7 +141,7 @@ static void queue_and_wait(struct s2_rwsem *sem, bool writer)
 	*sem->last = &waiter;
 	sem->last = &waiter.next;
 	grant(sem);
-	s2_mutex_unlock(&sem->wait_lock);
+	s2_spin_unlock(&sem->wait_lock);
 	for (unsigned i = 0; i < SPINS; i++) {
 		if (atomic_load_explicit(&waiter.granted, memory_order_acquire))
 			return;
@@ -153,9 +153,9 @@ static void queue_and_wait(struct s2_rwsem *sem, bool writer)
 
 static void wake_queue(struct s2_rwsem *sem)
 {
-	s2_mutex_lock(&sem->wait_lock);
+	s2_spin_lock(&sem->wait_lock);
 	grant(sem);
-	s2_mutex_unlock(&sem->wait_lock);
+	s2_spin_unlock(&sem->wait_lock);
 }
 
 void s2_up_read_non_owner(struct s2_rwsem *sem)

@@ -36,33 +36,6 @@ static inline bool s2_mutex_owned(struct s2_mutex *mutex)
 	return atomic_load_explicit(&mutex->owner, memory_order_relaxed) == s2_thread_self();
 }
 
-struct s2_rwsem_waiter;
-
-struct s2_rwsem {
-	_Atomic uint32_t state; /* number of readers, and the two flags of lock.c */
-	_Atomic uintptr_t owner;
-	struct s2_mutex wait_lock; /* protects the queue */
-	struct s2_rwsem_waiter *first;
-	struct s2_rwsem_waiter **last;
-	enum s2_lock_rank rank;
-};
-
-void s2_rwsem_init(struct s2_rwsem *sem, enum s2_lock_rank rank);
-void s2_down_read(struct s2_rwsem *sem);
-void s2_up_read(struct s2_rwsem *sem);
-void s2_down_write(struct s2_rwsem *sem);
-bool s2_down_write_trylock(struct s2_rwsem *sem);
-void s2_up_write(struct s2_rwsem *sem);
-
-/* For a reader that another thread may release, as the kernel's functions of these names. */
-void s2_down_read_non_owner(struct s2_rwsem *sem);
-void s2_up_read_non_owner(struct s2_rwsem *sem);
-
-static inline bool s2_rwsem_owned(struct s2_rwsem *sem)
-{
-	return atomic_load_explicit(&sem->owner, memory_order_relaxed) == s2_thread_self();
-}
-
 /* For a few instructions only; a holder that was preempted is waited for by yielding. */
 struct s2_spinlock {
 	_Atomic uint32_t locked;
@@ -95,6 +68,33 @@ static inline void s2_spin_unlock(struct s2_spinlock *lock)
 {
 	S2_LOCK_RELEASED(lock);
 	atomic_store_explicit(&lock->locked, 0, memory_order_release);
+}
+
+struct s2_rwsem_waiter;
+
+struct s2_rwsem {
+	_Atomic uint32_t state; /* number of readers, and the two flags of lock.c */
+	_Atomic uintptr_t owner;
+	struct s2_spinlock wait_lock; /* protects the queue; who releases may not sleep */
+	struct s2_rwsem_waiter *first;
+	struct s2_rwsem_waiter **last;
+	enum s2_lock_rank rank;
+};
+
+void s2_rwsem_init(struct s2_rwsem *sem, enum s2_lock_rank rank);
+void s2_down_read(struct s2_rwsem *sem);
+void s2_up_read(struct s2_rwsem *sem);
+void s2_down_write(struct s2_rwsem *sem);
+bool s2_down_write_trylock(struct s2_rwsem *sem);
+void s2_up_write(struct s2_rwsem *sem);
+
+/* For a reader that another thread may release, as the kernel's functions of these names. */
+void s2_down_read_non_owner(struct s2_rwsem *sem);
+void s2_up_read_non_owner(struct s2_rwsem *sem);
+
+static inline bool s2_rwsem_owned(struct s2_rwsem *sem)
+{
+	return atomic_load_explicit(&sem->owner, memory_order_relaxed) == s2_thread_self();
 }
 
 #endif /* S2_BASE_LOCK_H */

@@ -4,13 +4,16 @@
 
 #include "base/alloc.h"
 #include "base/rcu.h"
+#include "memslot/node_pool.h"
 #include "memslot/vm.h"
 
 /*
- * An RCU grace period is shared by this many updates, so that its price, which
- * may be a sleep, is not paid by each; about half a megabyte waits meanwhile.
+ * An RCU grace period is shared by this much garbage, so that its price, which
+ * may be a sleep, is not paid by each update. Counted in units of about 2 KiB,
+ * what an update leaves behind as a rule: half a megabyte waits meanwhile.
  */
-#define UPDATES_PER_RCU_GRACE 256
+#define UNIT 2048
+#define UNITS_PER_RCU_GRACE 256
 
 void s2_garbage_nodes(struct s2_mm *mm, struct s2_itree_node *list)
 {
@@ -22,7 +25,7 @@ void s2_garbage_nodes(struct s2_mm *mm, struct s2_itree_node *list)
 		node->next = mm->fresh.nodes;
 		mm->fresh.nodes = node;
 	}
-	mm->fresh.nr++;
+	mm->fresh.units++;
 }
 
 void s2_garbage_memslot(struct s2_mm *mm, struct s2_memslot *slot)
@@ -30,6 +33,9 @@ void s2_garbage_memslot(struct s2_mm *mm, struct s2_memslot *slot)
 	S2_ASSERT_HELD(&mm->index_lock);
 	slot->retired = mm->fresh.memslots;
 	mm->fresh.memslots = slot;
+	mm->fresh.units++;
+	if (slot->dirty_bitmap && !slot->bitmap_passed)
+		mm->fresh.units += s2_dirty_words(slot->npages) * sizeof(uint64_t) / UNIT;
 }
 
 void s2_garbage_vm_list(struct s2_mm *mm, struct s2_vm_list *list)
@@ -37,7 +43,7 @@ void s2_garbage_vm_list(struct s2_mm *mm, struct s2_vm_list *list)
 	S2_ASSERT_HELD(&mm->index_lock);
 	list->retired = mm->fresh.vm_lists;
 	mm->fresh.vm_lists = list;
-	mm->fresh.nr++;
+	mm->fresh.units += 1 + list->nr * sizeof(list->vms[0]) / UNIT;
 }
 
 void s2_garbage_vm(struct s2_mm *mm, struct s2_vm *vm)
@@ -45,7 +51,7 @@ void s2_garbage_vm(struct s2_mm *mm, struct s2_vm *vm)
 	S2_ASSERT_HELD(&mm->index_lock);
 	vm->retired = mm->fresh.vms;
 	mm->fresh.vms = vm;
-	mm->fresh.nr++;
+	mm->fresh.units += atomic_load_explicit(&vm->nr_tables, memory_order_relaxed) * 4096 / UNIT;
 }
 
 /* Prepends list @from to list @to and empties it; @link is the member that links them. */
@@ -66,8 +72,8 @@ static void move_garbage(struct s2_garbage *to, struct s2_garbage *from)
 	SPLICE(to->memslots, from->memslots, retired);
 	SPLICE(to->vm_lists, from->vm_lists, retired);
 	SPLICE(to->vms, from->vms, retired);
-	to->nr += from->nr;
-	from->nr = 0;
+	to->units += from->units;
+	from->units = 0;
 }
 
 static void free_memslot(const struct s2_allocator *a, struct s2_memslot *slot)
@@ -81,7 +87,8 @@ static void free_garbage(struct s2_mm *mm, struct s2_garbage *garbage)
 {
 	const struct s2_allocator *a = &mm->allocator;
 
-	s2_itree_free_list(garbage->nodes, a);
+	s2_node_pool_give_list(mm, garbage->nodes);
+	garbage->nodes = NULL;
 	while (garbage->memslots) {
 		struct s2_memslot *slot = garbage->memslots;
 
@@ -111,7 +118,7 @@ static void advance_grace(struct s2_mm *mm)
 			return;
 		mm->grace_open = false;
 		move_garbage(&mm->passed, &mm->waiting);
-		if (!mm->fresh.nr)
+		if (!mm->fresh.units)
 			return;
 		move_garbage(&mm->waiting, &mm->fresh);
 		s2_inflight_grace_begin(&mm->inflight);
@@ -125,10 +132,10 @@ void s2_mm_reclaim(struct s2_mm *mm)
 
 	s2_mutex_lock(&mm->index_lock);
 	advance_grace(mm);
-	if (mm->passed.nr >= UPDATES_PER_RCU_GRACE)
+	if (mm->passed.units >= UNITS_PER_RCU_GRACE)
 		move_garbage(&ripe, &mm->passed);
 	s2_mutex_unlock(&mm->index_lock);
-	if (!ripe.nr)
+	if (!ripe.units)
 		return;
 	s2_synchronize_rcu();
 	free_garbage(mm, &ripe);
@@ -141,7 +148,7 @@ void s2_mm_reclaim_all(struct s2_mm *mm)
 	move_garbage(&all, &mm->fresh);
 	move_garbage(&all, &mm->waiting);
 	move_garbage(&all, &mm->passed);
-	if (all.nr)
+	if (all.units)
 		s2_synchronize_rcu();
 	free_garbage(mm, &all);
 }

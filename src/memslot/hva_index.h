@@ -9,18 +9,23 @@
 #include "memslot/vm.h"
 #include "mm/mm.h"
 
-/* How many nodes an update of the index may need, some growth by other VMs meanwhile included. */
-unsigned s2_hva_index_nodes(struct s2_vm *vm);
+/*
+ * Fills @reserve for one update of the index by @updates steps, some growth by
+ * other VMs meanwhile included. -ENOMEM: @reserve is as it was.
+ */
+int s2_hva_index_prepare(struct s2_vm *vm, struct s2_itree_reserve *reserve, unsigned updates);
 
 /*
- * Put @slot in, take it out, or put @slot in the place of @old, and publish the
- * result. @reserve holds s2_hva_index_nodes(), and these cannot fail. Caller holds
- * slots_lock; they take index_lock.
+ * Put @slot in (one step), take it out (one), or put @slot in the place of @old
+ * (two), and publish the result. They cannot fail, given the reserve, and prepend
+ * to *@replaced what readers may still hold. The caller serialises the updates of
+ * one VM; they take index_lock if the index is shared.
  */
-void s2_hva_index_add(struct s2_vm *vm, struct s2_memslot *slot, struct s2_itree_reserve *reserve);
+void s2_hva_index_add(struct s2_vm *vm, struct s2_memslot *slot, struct s2_itree_reserve *reserve,
+		      struct s2_itree_node **replaced);
 void s2_hva_index_remove(struct s2_vm *vm, struct s2_memslot *slot,
-			 struct s2_itree_reserve *reserve);
+			 struct s2_itree_reserve *reserve, struct s2_itree_node **replaced);
 void s2_hva_index_replace(struct s2_vm *vm, struct s2_memslot *old, struct s2_memslot *slot,
-			  struct s2_itree_reserve *reserve);
+			  struct s2_itree_reserve *reserve, struct s2_itree_node **replaced);
 
 #endif /* S2_MEMSLOT_HVA_INDEX_H */

@@ -21,6 +21,8 @@
 #ifndef S2_MEMSLOT_REGION_H
 #define S2_MEMSLOT_REGION_H
 
+#include "base/arch.h"
+
 #include <linux/kvm.h>
 #include <stage2/vm.h>
 #include <stdint.h>

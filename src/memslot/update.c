@@ -15,8 +15,10 @@
  * before it maps anything (mmu/fault.c), so a delete need not wait for faults.
  */
 #include "base/alloc.h"
+#include "base/guest_mode.h"
 #include "memslot/garbage.h"
 #include "memslot/hva_index.h"
+#include "memslot/node_pool.h"
 #include "memslot/region.h"
 #include "memslot/vm.h"
 
@@ -33,6 +35,7 @@ struct s2_update {
 	struct s2_memslot **new_chunk;
 	struct s2_itree_reserve gfn_reserve;
 	struct s2_itree_reserve hva_reserve;
+	struct s2_itree_node *replaced; /* what readers may still hold afterwards */
 };
 
 static const struct s2_region_rules rules = {
@@ -42,14 +45,18 @@ static const struct s2_region_rules rules = {
 	.hva_limit = S2_REGION_HVA_LIMIT,
 };
 
+static struct s2_itree_node *gfn_root(struct s2_vm *vm)
+{
+	return atomic_load_explicit(&vm->gfn_root, memory_order_relaxed);
+}
+
 static bool gfn_overlaps_other(struct s2_vm *vm, const struct kvm_userspace_memory_region *mem)
 {
 	struct s2_itree_iter it;
 	const struct s2_itree_iv *iv;
 	uint64_t start = s2_region_base_gfn(mem);
 
-	s2_itree_iter_init(&it, atomic_load_explicit(&vm->gfn_root, memory_order_relaxed), start,
-			   start + s2_region_npages(mem));
+	s2_itree_iter_init(&it, gfn_root(vm), start, start + s2_region_npages(mem));
 	while ((iv = s2_itree_iter_next(&it)))
 		if (((struct s2_memslot *)iv->value)->id != s2_region_slot_id(mem))
 			return true;
@@ -130,15 +137,15 @@ static int prepare_memslot(struct s2_update *up, const struct kvm_userspace_memo
 
 static int prepare(struct s2_update *up, const struct kvm_userspace_memory_region *mem)
 {
-	const struct s2_allocator *a = &up->vm->mm->allocator;
-	const struct s2_itree_node *gfn_root =
-		atomic_load_explicit(&up->vm->gfn_root, memory_order_relaxed);
+	/* A move takes its memslot out and puts it in again, and any replacement may have to. */
+	unsigned steps = up->old && up->new ? 2 : 1;
 	int ret = prepare_memslot(up, mem);
 
 	if (!ret)
-		ret = s2_itree_reserve_fill(&up->gfn_reserve, a, s2_itree_nodes_for(gfn_root, 2));
+		ret = s2_node_pool_take(up->vm->mm, &up->gfn_reserve,
+					s2_itree_nodes_for(gfn_root(up->vm), steps));
 	if (!ret)
-		ret = s2_itree_reserve_fill(&up->hva_reserve, a, s2_hva_index_nodes(up->vm));
+		ret = s2_hva_index_prepare(up->vm, &up->hva_reserve, steps);
 	return ret;
 }
 
@@ -147,8 +154,8 @@ static void clean_up(struct s2_update *up, bool happened)
 {
 	const struct s2_allocator *a = &up->vm->mm->allocator;
 
-	s2_itree_reserve_drain(&up->gfn_reserve, a);
-	s2_itree_reserve_drain(&up->hva_reserve, a);
+	s2_node_pool_give(up->vm->mm, &up->gfn_reserve);
+	s2_node_pool_give(up->vm->mm, &up->hva_reserve);
 	if (happened)
 		return;
 	s2_free(a, up->new_chunk);
@@ -158,49 +165,37 @@ static void clean_up(struct s2_update *up, bool happened)
 }
 
 /* Release pairs with the acquire in s2_gfn_to_memslot(): the nodes, and the memslot, before the root. */
-static void publish_gfn_root(struct s2_vm *vm, struct s2_itree_node *root,
-			     struct s2_itree_node *replaced)
+static void publish_gfn_root(struct s2_vm *vm, struct s2_itree_node *root)
 {
 	S2_ASSERT_HELD(&vm->slots_lock);
 	atomic_store_explicit(&vm->gfn_root, root, memory_order_release);
-	s2_mutex_lock(&vm->mm->index_lock);
-	s2_garbage_nodes(vm->mm, replaced);
-	s2_mutex_unlock(&vm->mm->index_lock);
-}
-
-static struct s2_itree_node *gfn_root(struct s2_vm *vm)
-{
-	return atomic_load_explicit(&vm->gfn_root, memory_order_relaxed);
 }
 
 static void gfn_index_add(struct s2_update *up)
 {
 	struct s2_memslot *slot = up->new;
 	struct s2_itree_iv iv = { slot->base_gfn, slot->base_gfn + slot->npages, slot };
-	struct s2_itree_node *replaced = NULL, *root;
 
-	root = s2_itree_insert(gfn_root(up->vm), &iv, &up->gfn_reserve, &replaced);
-	publish_gfn_root(up->vm, root, replaced);
+	publish_gfn_root(up->vm, s2_itree_insert(gfn_root(up->vm), &iv, &up->gfn_reserve,
+						 &up->replaced));
 }
 
 static void gfn_index_remove(struct s2_update *up)
 {
 	struct s2_memslot *slot = up->old;
-	struct s2_itree_node *replaced = NULL, *root;
 
-	root = s2_itree_remove(gfn_root(up->vm), slot->base_gfn, slot->base_gfn + slot->npages, slot,
-			       &up->gfn_reserve, &replaced);
-	publish_gfn_root(up->vm, root, replaced);
+	publish_gfn_root(up->vm, s2_itree_remove(gfn_root(up->vm), slot->base_gfn,
+						 slot->base_gfn + slot->npages, slot,
+						 &up->gfn_reserve, &up->replaced));
 }
 
 static void gfn_index_replace(struct s2_update *up)
 {
 	struct s2_memslot *slot = up->old;
-	struct s2_itree_node *replaced = NULL, *root;
 
-	root = s2_itree_replace(gfn_root(up->vm), slot->base_gfn, slot->base_gfn + slot->npages, slot,
-				up->new, &up->gfn_reserve, &replaced);
-	publish_gfn_root(up->vm, root, replaced);
+	publish_gfn_root(up->vm, s2_itree_replace(gfn_root(up->vm), slot->base_gfn,
+						  slot->base_gfn + slot->npages, slot, up->new,
+						  &up->gfn_reserve, &up->replaced));
 }
 
 static void set_slot(struct s2_update *up)
@@ -221,11 +216,20 @@ static struct s2_gfn_range whole(struct s2_memslot *slot)
 	};
 }
 
+/* Tells lock_slots() for whose end() the holder of slots_lock waits. */
+static void tell_wait(struct s2_vm *vm, uint64_t start, uint64_t end)
+{
+	atomic_store_explicit(&vm->update_wait_start, start, memory_order_relaxed);
+	atomic_store_explicit(&vm->update_wait_end, end, memory_order_relaxed);
+}
+
 static void swap_begin(struct s2_update *up)
 {
-	atomic_store_explicit(&up->vm->update_waits, true, memory_order_relaxed);
-	up->vm->mm->gate->swap_begin(up->vm);
-	atomic_store_explicit(&up->vm->update_waits, false, memory_order_relaxed);
+	const struct s2_gate_ops *gate = up->vm->mm->gate;
+
+	tell_wait(up->vm, 0, gate->waits == S2_WAITS_FOR_ALL ? UINT64_MAX : 0);
+	gate->swap_begin(up->vm);
+	tell_wait(up->vm, 0, 0);
 }
 
 static void swap_end(struct s2_update *up)
@@ -238,15 +242,15 @@ static void wait_for_overlapping(struct s2_update *up)
 {
 	struct s2_memslot *slot = up->new;
 
-	atomic_store_explicit(&up->vm->update_waits, true, memory_order_relaxed);
+	tell_wait(up->vm, slot->hva, s2_memslot_hva_end(slot));
 	up->vm->mm->gate->wait(up->vm, slot->hva, s2_memslot_hva_end(slot));
-	atomic_store_explicit(&up->vm->update_waits, false, memory_order_relaxed);
+	tell_wait(up->vm, 0, 0);
 }
 
 static void commit_create(struct s2_update *up)
 {
 	swap_begin(up);
-	s2_hva_index_add(up->vm, up->new, &up->hva_reserve);
+	s2_hva_index_add(up->vm, up->new, &up->hva_reserve, &up->replaced);
 	wait_for_overlapping(up);
 	gfn_index_add(up);
 	swap_end(up);
@@ -268,7 +272,7 @@ static void commit_delete(struct s2_update *up)
 {
 	hide_old(up);
 	swap_begin(up);
-	s2_hva_index_remove(up->vm, up->old, &up->hva_reserve);
+	s2_hva_index_remove(up->vm, up->old, &up->hva_reserve, &up->replaced);
 	swap_end(up);
 	up->vm->nr_memslot_pages -= up->old->npages;
 }
@@ -281,8 +285,7 @@ static void start_logging(struct s2_update *up)
 	if (!s2_memslot_logs_dirty(up->new) || s2_memslot_logs_dirty(up->old))
 		return;
 	s2_write_lock(&vm->mmu_lock);
-	if (vm->ops->write_protect(vm, &range))
-		vm->ops->flush_remote_tlbs(vm, true);
+	s2_flush_if(vm, vm->ops->write_protect(vm, &range), true);
 	s2_write_unlock(&vm->mmu_lock);
 }
 
@@ -290,7 +293,7 @@ static void commit_move(struct s2_update *up)
 {
 	hide_old(up);
 	swap_begin(up);
-	s2_hva_index_replace(up->vm, up->old, up->new, &up->hva_reserve);
+	s2_hva_index_replace(up->vm, up->old, up->new, &up->hva_reserve, &up->replaced);
 	wait_for_overlapping(up);
 	gfn_index_add(up);
 	swap_end(up);
@@ -299,10 +302,23 @@ static void commit_move(struct s2_update *up)
 static void commit_flags(struct s2_update *up)
 {
 	swap_begin(up);
-	s2_hva_index_replace(up->vm, up->old, up->new, &up->hva_reserve);
+	s2_hva_index_replace(up->vm, up->old, up->new, &up->hva_reserve, &up->replaced);
 	gfn_index_replace(up);
 	swap_end(up);
 	start_logging(up);
+}
+
+static void retire_replaced(struct s2_update *up)
+{
+	struct s2_mm *mm = up->vm->mm;
+
+	if (up->old)
+		up->old->bitmap_passed = up->new && up->new->dirty_bitmap == up->old->dirty_bitmap;
+	s2_mutex_lock(&mm->index_lock);
+	s2_garbage_nodes(mm, up->replaced);
+	if (up->old)
+		s2_garbage_memslot(mm, up->old);
+	s2_mutex_unlock(&mm->index_lock);
 }
 
 static void commit(struct s2_update *up)
@@ -329,12 +345,7 @@ static void commit(struct s2_update *up)
 		break;
 	}
 	set_slot(up);
-	if (up->old) {
-		up->old->bitmap_passed = up->new && up->new->dirty_bitmap == up->old->dirty_bitmap;
-		s2_mutex_lock(&vm->mm->index_lock);
-		s2_garbage_memslot(vm->mm, up->old);
-		s2_mutex_unlock(&vm->mm->index_lock);
-	}
+	retire_replaced(up);
 	/* Release: who sees the new generation sees the memslots that go with it. */
 	atomic_store_explicit(&vm->generation, generation + 1, memory_order_release);
 }
@@ -353,13 +364,22 @@ static bool would_deadlock(struct s2_update *up, const struct kvm_userspace_memo
 				 mem->userspace_addr + mem->memory_size);
 }
 
+/* Does the holder of slots_lock wait for an invalidation of the calling thread's? */
+static bool waits_for_me(struct s2_vm *vm)
+{
+	uint64_t start = atomic_load_explicit(&vm->update_wait_start, memory_order_relaxed);
+	uint64_t end = atomic_load_explicit(&vm->update_wait_end, memory_order_relaxed);
+
+	return start < end && s2_inflight_owned(&vm->mm->inflight, start, end);
+}
+
 /*
  * Who holds slots_lock may be waiting for an invalidation of ours, whatever our
- * own update is about; so a thread with one in flight does not queue behind a
- * holder that waits.
+ * own update is about; so a thread with one in flight does not sleep on the lock.
  */
-static int lock_slots(struct s2_vm *vm)
+int s2_lock_slots(struct s2_vm *vm)
 {
+	S2_RULE(!s2_in_guest_mode(), "blocking in guest mode");
 	if (s2_mutex_trylock(&vm->slots_lock))
 		return 0;
 	if (!s2_inflight_owned(&vm->mm->inflight, 0, UINT64_MAX)) {
@@ -367,7 +387,7 @@ static int lock_slots(struct s2_vm *vm)
 		return 0;
 	}
 	while (!s2_mutex_trylock(&vm->slots_lock)) {
-		if (atomic_load_explicit(&vm->update_waits, memory_order_relaxed))
+		if (waits_for_me(vm))
 			return -EDEADLK;
 		sched_yield();
 	}
@@ -402,7 +422,7 @@ int s2_vm_set_memory_region(struct s2_vm *vm, const struct kvm_userspace_memory_
 	copy = *mem;
 	ret = s2_region_check(&copy, &rules);
 	if (!ret)
-		ret = lock_slots(vm);
+		ret = s2_lock_slots(vm);
 	if (ret)
 		return ret;
 	ret = update_locked(vm, &copy);

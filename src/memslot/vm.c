@@ -11,6 +11,7 @@
 #include "base/rcu.h"
 #include "memslot/garbage.h"
 #include "memslot/hva_index.h"
+#include "memslot/node_pool.h"
 #include "memslot/vm_list.h"
 #include "mm/mm.h"
 
@@ -25,16 +26,17 @@ static void free_slots(struct s2_vm *vm)
 {
 	const struct s2_allocator *a = &vm->mm->allocator;
 
-	for (unsigned id = 0; id < S2_SLOT_CHUNKS * S2_SLOT_CHUNK; id++) {
-		struct s2_memslot *slot = s2_vm_slot_by_id(vm, id);
+	for (unsigned i = 0; i < S2_SLOT_CHUNKS; i++) {
+		for (unsigned j = 0; vm->slots[i] && j < S2_SLOT_CHUNK; j++) {
+			struct s2_memslot *slot = vm->slots[i][j];
 
-		if (slot) {
-			s2_free(a, slot->dirty_bitmap);
-			s2_free(a, slot);
+			if (slot) {
+				s2_free(a, slot->dirty_bitmap);
+				s2_free(a, slot);
+			}
 		}
-	}
-	for (unsigned i = 0; i < S2_SLOT_CHUNKS; i++)
 		s2_free(a, vm->slots[i]);
+	}
 }
 
 void s2_vm_free(struct s2_vm *vm)
@@ -52,6 +54,7 @@ void s2_vm_free(struct s2_vm *vm)
 static bool unindex_slots(struct s2_vm *vm)
 {
 	struct s2_itree_reserve reserve = { 0 };
+	struct s2_itree_node *replaced = NULL;
 	bool done = true;
 
 	for (unsigned id = 0; done && id < S2_USER_MEM_SLOTS; id++) {
@@ -64,13 +67,16 @@ static bool unindex_slots(struct s2_vm *vm)
 		slot = s2_vm_slot_by_id(vm, id);
 		if (!slot || slot->unindexed)
 			continue;
-		done = !s2_itree_reserve_fill(&reserve, &vm->mm->allocator, s2_hva_index_nodes(vm));
+		done = !s2_hva_index_prepare(vm, &reserve, 1);
 		if (done) {
-			s2_hva_index_remove(vm, slot, &reserve);
+			s2_hva_index_remove(vm, slot, &reserve, &replaced);
 			slot->unindexed = true;
 		}
 	}
-	s2_itree_reserve_drain(&reserve, &vm->mm->allocator);
+	s2_node_pool_give(vm->mm, &reserve);
+	s2_mutex_lock(&vm->mm->index_lock);
+	s2_garbage_nodes(vm->mm, replaced);
+	s2_mutex_unlock(&vm->mm->index_lock);
 	return done;
 }
 

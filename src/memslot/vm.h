@@ -53,50 +53,79 @@ struct s2_mmu_ops {
 };
 
 /*
+ * What a vCPU's faults have done. Written by the vCPU's thread alone, one store
+ * each; read by whoever asks.
+ */
+struct s2_fault_counts {
+	_Atomic uint64_t faults;
+	_Atomic uint64_t retries;
+	_Atomic uint64_t leaves_made[2]; /* of 4 KiB, of 2 MiB */
+};
+
+static inline void s2_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
+static inline void s2_fault_counts_add(struct s2_fault_counts *sum, struct s2_fault_counts *counts)
+{
+	s2_count(&sum->faults, atomic_load_explicit(&counts->faults, memory_order_relaxed));
+	s2_count(&sum->retries, atomic_load_explicit(&counts->retries, memory_order_relaxed));
+	for (unsigned i = 0; i < 2; i++)
+		s2_count(&sum->leaves_made[i],
+			 atomic_load_explicit(&counts->leaves_made[i], memory_order_relaxed));
+}
+
+/*
  * @slots_lock protects the memslots' changing: @slots, @gfn_root, @hva_root,
  * @nr_memslot_pages, @generation.
- * @mmu_lock protects @mmu_root and below, @guests, @tlbs_dirty and the counters
- * named mmu_invalidate_*, which are atomic because faults also look at them
+ * @mmu_lock protects what is below @mmu_root, @guests, @tlbs_dirty, the statistics,
+ * and the counters named mmu_invalidate_*, which are atomic because faults also look at them
  * before they take the lock.
  */
 struct s2_vm {
+	/* Read by every fault and every TLB miss, written by nobody once made. */
 	struct s2_mm *mm;
 	const struct s2_mmu_ops *ops;
+	struct s2_table *mmu_root;
+	_Atomic(struct s2_itree_node *) gfn_root; /* but this, by memslot updates */
 
-	struct s2_mmu_lock mmu_lock;
-	_Atomic uint64_t mmu_invalidate_in_progress;
+	struct s2_mmu_lock mmu_lock __attribute__((aligned(64)));
+
+	/* Read by every fault, written by related invalidations. */
+	_Atomic uint64_t mmu_invalidate_in_progress __attribute__((aligned(64)));
 	_Atomic uint64_t mmu_invalidate_range_start;
 	_Atomic uint64_t mmu_invalidate_range_end;
-	_Atomic uint32_t mmu_invalidate_seq; /* faults sleep on it, see mmu/retry.c */
+	_Atomic uint32_t mmu_invalidate_seq;
+	_Atomic uint32_t fault_wake; /* changes when an invalidation ends; faults sleep on it */
 	_Atomic uint32_t fault_waiters;
 	bool tlbs_dirty; /* SPTEs were zapped whose flush has yet to be waited for */
 	struct s2_guest *guests;
 
-	struct s2_table *mmu_root;
-	_Atomic uint64_t pages_mapped;
-	_Atomic uint64_t huge_mapped;
+	/* Statistics. Leaves that came are counted by vCPU, those that went here. */
+	uint64_t leaves_gone[2] __attribute__((aligned(64)));
 	_Atomic uint64_t nr_tables;
 	uint64_t tlb_flushes;
-	uint64_t past_faults; /* of vCPUs that are gone */
-	uint64_t past_retries;
+	struct s2_fault_counts past; /* of vCPUs that are gone */
 
-	struct s2_mutex slots_lock;
+	struct s2_mutex slots_lock __attribute__((aligned(64)));
 	struct s2_memslot **slots[S2_SLOT_CHUNKS]; /* by id, in chunks made on demand */
-	_Atomic(struct s2_itree_node *) gfn_root;
 	_Atomic(struct s2_itree_node *) hva_root; /* not under the range gate */
 	uint64_t nr_memslot_pages;
-	_Atomic bool update_waits; /* the holder of slots_lock is waiting for invalidations */
+	_Atomic uint64_t update_wait_start; /* the holder of slots_lock waits for the */
+	_Atomic uint64_t update_wait_end;   /* invalidations in this range, if it is one */
 	_Atomic uint64_t generation;
 	bool manual_dirty_protect;
 	bool dirty_initially_set;
 
 	/* The gates' own, one in use: */
-	struct s2_rwsem mmu_notifier_slots_lock;         /* rwsem */
-	struct s2_spinlock mn_invalidate_lock;           /* count */
-	uint64_t mn_active_invalidate_count;             /* count; under the spinlock */
-	_Atomic uint32_t mn_memslots_update_rcuwait;     /* count; the updater sleeps on it */
+	struct s2_rwsem mmu_notifier_slots_lock __attribute__((aligned(64))); /* rwsem */
+	struct s2_spinlock mn_invalidate_lock;       /* count */
+	uint64_t mn_active_invalidate_count;         /* count; under the spinlock */
+	_Atomic uint32_t mn_memslots_update_rcuwait; /* count; the updater sleeps on it */
 
-	_Atomic uint64_t refs;
+	_Atomic uint64_t refs __attribute__((aligned(64)));
 	struct s2_vm *retired; /* link in the garbage, or among the zombies */
 };
 
@@ -107,6 +136,16 @@ static inline struct s2_memslot *s2_vm_slot_by_id(struct s2_vm *vm, unsigned id)
 	return chunk ? chunk[id % S2_SLOT_CHUNK] : NULL;
 }
 
+/*
+ * Flushes if @flush, or if an earlier flush is still due: a page may have no SPTE
+ * any more and yet be in a TLB. Returns as flush_remote_tlbs does. Caller holds
+ * mmu_lock for write.
+ */
+static inline bool s2_flush_if(struct s2_vm *vm, bool flush, bool may_block)
+{
+	return !(flush || vm->tlbs_dirty) || vm->ops->flush_remote_tlbs(vm, may_block);
+}
+
 /* The memslot that holds @gfn. The caller is in an RCU read section or holds slots_lock. */
 static inline struct s2_memslot *s2_gfn_to_memslot(struct s2_vm *vm, uint64_t gfn)
 {
@@ -114,6 +153,11 @@ static inline struct s2_memslot *s2_gfn_to_memslot(struct s2_vm *vm, uint64_t gf
 	return s2_itree_lookup(atomic_load_explicit(&vm->gfn_root, memory_order_acquire), gfn);
 }
 
+/*
+ * Takes slots_lock. -EDEADLK: its holder waits for invalidations, and the calling
+ * thread has one in flight.
+ */
+int s2_lock_slots(struct s2_vm *vm);
 void s2_vm_get(struct s2_vm *vm);
 void s2_vm_drop(struct s2_vm *vm);
 /* Frees a VM, and its memslots, after every grace period; called by the reclaim. */

@@ -26,8 +26,7 @@ enum s2_update_waits {
  * @elides:       start() may get by without mmu_lock.
  * @must_lock:    takes mmu_lock of every VM without looking, given start()'s flags:
  *                kvm_hva_range's must_lock.
- * @vm_begin:     start()'s part for one VM, before its memslots are looked at;
- *                false if it would have to sleep and must not.
+ * @vm_begin:     start()'s part for one VM, before its memslots are looked at.
  * @vm_end:       end()'s part for one VM, after its memslots were looked at; also
  *                undoes vm_begin.
  * @swap_begin:   before memslots are swapped, with slots_lock held; may sleep.
@@ -42,7 +41,7 @@ struct s2_gate_ops {
 	bool elides;
 	enum s2_update_waits waits;
 	bool (*must_lock)(unsigned flags);
-	bool (*vm_begin)(struct s2_vm *vm, unsigned flags);
+	void (*vm_begin)(struct s2_vm *vm, unsigned flags);
 	void (*vm_end)(struct s2_vm *vm, unsigned flags);
 	void (*swap_begin)(struct s2_vm *vm);
 	void (*swap_end)(struct s2_vm *vm);

@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-/* A memslot of more chunks than this would set nearly every bit, at a cost. */
+/* A memslot of more chunks than this would set every bit, and some twice. */
 #define MOST_CHUNKS S2_FILTER_BITS
 
 int s2_hva_filter_init(struct s2_hva_filter *filter, const struct s2_allocator *a)
@@ -38,33 +38,44 @@ static struct chunks chunks_of(uint64_t start, uint64_t end)
 	return (struct chunks){ first, ((end - 1) >> S2_FILTER_CHUNK_SHIFT) - first + 1 };
 }
 
-/* Relaxed throughout: barrier D comes between these stores and the wait that relies on them. */
+/*
+ * One writer at a time, so no atomic operation but the store. Relaxed for setting:
+ * barrier D comes between that and the wait that relies on it. Release for
+ * clearing: who is elided because of it comes after the zap that went before.
+ */
+static void set_bit(struct s2_hva_filter *filter, unsigned bit, bool value)
+{
+	_Atomic uint64_t *word = &filter->bits[bit / 64];
+	uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
+	uint64_t mask = UINT64_C(1) << (bit % 64);
+
+	if (value)
+		atomic_store_explicit(word, old | mask, memory_order_relaxed);
+	else
+		atomic_store_explicit(word, old & ~mask, memory_order_release);
+}
+
+static void set_all_bits(struct s2_hva_filter *filter)
+{
+	for (unsigned i = 0; i < S2_FILTER_BITS / 64; i++)
+		atomic_store_explicit(&filter->bits[i], UINT64_MAX, memory_order_relaxed);
+}
+
 void s2_hva_filter_add(struct s2_hva_filter *filter, uint64_t start, uint64_t end)
 {
 	struct chunks chunks = chunks_of(start, end);
 
 	if (chunks.nr > MOST_CHUNKS) {
 		if (!filter->unbounded++)
-			for (unsigned i = 0; i < S2_FILTER_BITS / 64; i++)
-				atomic_store_explicit(&filter->bits[i], UINT64_MAX,
-						      memory_order_relaxed);
+			set_all_bits(filter);
 		return;
 	}
 	for (uint64_t i = 0; i < chunks.nr; i++) {
-		unsigned bit = s2_hva_filter_hash(chunks.first + i);
+		unsigned bit = (chunks.first + i) & (S2_FILTER_BITS - 1);
 
-		if (!filter->users[bit]++)
-			atomic_fetch_or_explicit(&filter->bits[bit / 64], UINT64_C(1) << (bit % 64),
-						 memory_order_relaxed);
+		if (filter->users[bit] < UINT16_MAX && !filter->users[bit]++)
+			set_bit(filter, bit, true);
 	}
-}
-
-static void clear_unused(struct s2_hva_filter *filter)
-{
-	for (unsigned bit = 0; bit < S2_FILTER_BITS; bit++)
-		if (!filter->users[bit])
-			atomic_fetch_and_explicit(&filter->bits[bit / 64],
-						  ~(UINT64_C(1) << (bit % 64)), memory_order_relaxed);
 }
 
 void s2_hva_filter_remove(struct s2_hva_filter *filter, uint64_t start, uint64_t end)
@@ -72,15 +83,16 @@ void s2_hva_filter_remove(struct s2_hva_filter *filter, uint64_t start, uint64_t
 	struct chunks chunks = chunks_of(start, end);
 
 	if (chunks.nr > MOST_CHUNKS) {
-		if (!--filter->unbounded)
-			clear_unused(filter);
+		if (--filter->unbounded)
+			return;
+		for (unsigned bit = 0; bit < S2_FILTER_BITS; bit++)
+			set_bit(filter, bit, filter->users[bit]);
 		return;
 	}
 	for (uint64_t i = 0; i < chunks.nr; i++) {
-		unsigned bit = s2_hva_filter_hash(chunks.first + i);
+		unsigned bit = (chunks.first + i) & (S2_FILTER_BITS - 1);
 
-		if (!--filter->users[bit] && !filter->unbounded)
-			atomic_fetch_and_explicit(&filter->bits[bit / 64],
-						  ~(UINT64_C(1) << (bit % 64)), memory_order_relaxed);
+		if (filter->users[bit] < UINT16_MAX && !--filter->users[bit] && !filter->unbounded)
+			set_bit(filter, bit, false);
 	}
 }

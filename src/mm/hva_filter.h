@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A first look for the range gate: which 2 MiB chunks of the address space hold
- * guest memory at all, as a bit each in a hashed bitmap small enough for the L1
+ * guest memory at all, as a bit each in a bitmap small enough to stay in the
  * cache. It answers most unrelated invalidations in one load, however many
  * memslots there are; the hva index is asked only where a bit is set, by guest
- * memory or by another chunk of the same hash.
+ * memory or by a chunk a multiple of 512 GiB away, with which it shares the bit.
+ * No hash spreads the chunks: a process's mappings lie close together, so that
+ * neighbours have bits of their own, which a hash would give away.
  *
  * Bits take part in the race of mm/inflight.h as the index does: they are set
  * before the memslot's wait, and cleared after it has left the index.
@@ -18,18 +20,18 @@
 #include <stdint.h>
 
 #define S2_FILTER_CHUNK_SHIFT 21
-#define S2_FILTER_HASH_BITS 16
-#define S2_FILTER_BITS (1u << S2_FILTER_HASH_BITS)
+#define S2_FILTER_BITS (1u << 18)
 
 /*
  * @bits:      read by every start(); written by memslot updates only.
- * @users:     how many memslots hold a bit set. Under index_lock.
+ * @users:     how many memslots hold a bit set; one that has ever been at its
+ *             maximum stays there, and its bit set. Under index_lock.
  * @unbounded: memslots too large to list by chunk; while there are any, every
  *             bit is set. Under index_lock.
  */
 struct s2_hva_filter {
 	_Atomic uint64_t *bits;
-	uint32_t *users;
+	uint16_t *users;
 	uint64_t unbounded;
 };
 
@@ -40,14 +42,9 @@ void s2_hva_filter_free(struct s2_hva_filter *filter, const struct s2_allocator 
 void s2_hva_filter_add(struct s2_hva_filter *filter, uint64_t start, uint64_t end);
 void s2_hva_filter_remove(struct s2_hva_filter *filter, uint64_t start, uint64_t end);
 
-static inline unsigned s2_hva_filter_hash(uint64_t chunk)
-{
-	return (unsigned)((chunk * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - S2_FILTER_HASH_BITS));
-}
-
 static inline bool s2_hva_filter_test(const struct s2_hva_filter *filter, uint64_t chunk)
 {
-	unsigned bit = s2_hva_filter_hash(chunk);
+	unsigned bit = chunk & (S2_FILTER_BITS - 1);
 
 	/* Sequentially consistent: it stands for the look at the index, after barrier C. */
 	return atomic_load_explicit(&filter->bits[bit / 64], memory_order_seq_cst) &

@@ -29,34 +29,123 @@ void s2_inflight_free(struct s2_inflight *table, const struct s2_allocator *a)
 	table->seen = NULL;
 }
 
-static uint32_t hash_thread(uintptr_t thread)
+/*
+ * Makes sure that who looks through the table comes as far as entry @at. Before the
+ * claim, and sequentially consistent as that is: who still sees the old @used
+ * after barrier D has its publication seen by the claimant's look at the index.
+ */
+static void extend_used(struct s2_inflight *table, uint32_t at)
 {
-	/* Thread control blocks are far apart and aligned: the middle bits differ. */
-	return (uint32_t)((thread * UINT64_C(0x9e3779b97f4a7c15)) >> 32);
+	uint32_t used = atomic_load_explicit(&table->used, memory_order_relaxed);
+
+	while (used <= at)
+		if (atomic_compare_exchange_weak_explicit(&table->used, &used, at + 1,
+							  memory_order_seq_cst,
+							  memory_order_relaxed))
+			return;
+}
+
+/*
+ * A home for a thread that has none: the tables' entries in turn, so that threads
+ * settle on lines of their own, and few threads use few entries. The same in
+ * every table, hence counted from 1 in thread-local storage.
+ */
+static unsigned choose_home(struct s2_inflight *table)
+{
+	return (atomic_fetch_add_explicit(&table->next_home, 1, memory_order_relaxed) & table->mask) +
+	       1 + table->mask;
 }
 
 /*
  * Looks for a free entry from the thread's home on. A home that another thread
- * sits on is given up for what was found, so that threads settle on lines of
- * their own; a nested pair of one's own is no reason to move.
+ * sits on is given up for what was found; a nested pair of one's own is no reason
+ * to move.
  */
-struct s2_inflight_entry *s2_inflight_claim_slow(struct s2_inflight *table, uint64_t start)
+struct s2_inflight_entry *s2_inflight_claim_slow(struct s2_inflight *table)
 {
-	uintptr_t self = s2_thread_self();
-	unsigned home = s2_inflight_home;
-	unsigned from = home ? home : hash_thread(self);
+	unsigned home = s2_inflight_home ? s2_inflight_home : choose_home(table);
+	struct s2_inflight_entry *at_home = &table->entries[home & table->mask];
 
 	for (unsigned i = 0; i <= table->mask; i++) {
-		unsigned at = from + i;
+		struct s2_inflight_entry *entry = &table->entries[(home + i) & table->mask];
 
-		if (!s2_inflight_try(&table->entries[at & table->mask], start))
+		extend_used(table, (home + i) & table->mask);
+		if (!s2_inflight_try(entry))
 			continue;
-		if (!home || atomic_load_explicit(&table->entries[home & table->mask].owner,
-						  memory_order_relaxed) != self)
-			s2_inflight_home = at ? at : table->mask + 1;
-		return &table->entries[at & table->mask];
+		if (!s2_inflight_home ||
+		    atomic_load_explicit(&at_home->owner, memory_order_relaxed) != s2_thread_self())
+			s2_inflight_home = home + i;
+		return entry;
 	}
 	return NULL;
+}
+
+/*
+ * A place among the overflow's owners: the thread, which is aligned to a cache
+ * line, above how many it has started.
+ */
+#define OWNER_COUNT_BITS 13
+#define OWNER_COUNT_MAX ((UINT64_C(1) << OWNER_COUNT_BITS) - 1)
+
+static uint64_t owner_of(uintptr_t thread)
+{
+	return (uint64_t)(thread >> 6) << OWNER_COUNT_BITS;
+}
+
+static bool join_owner(_Atomic uint64_t *place, uint64_t owner, bool take_free)
+{
+	uint64_t word = atomic_load_explicit(place, memory_order_relaxed);
+
+	while ((word & ~OWNER_COUNT_MAX) == owner || (take_free && !word)) {
+		if ((word & OWNER_COUNT_MAX) == OWNER_COUNT_MAX)
+			return false;
+		if (atomic_compare_exchange_weak_explicit(place, &word, (word ? word : owner) + 1,
+							  memory_order_relaxed,
+							  memory_order_relaxed))
+			return true;
+	}
+	return false;
+}
+
+static unsigned find_owner_place(struct s2_inflight *table)
+{
+	uint64_t owner = owner_of(s2_thread_self());
+
+	for (unsigned i = 0; i < S2_INFLIGHT_OWNERS; i++)
+		if (join_owner(&table->overflow_owners[i], owner, false))
+			return i;
+	for (unsigned i = 0; i < S2_INFLIGHT_OWNERS; i++)
+		if (join_owner(&table->overflow_owners[i], owner, true))
+			return i;
+	atomic_fetch_add_explicit(&table->overflow_owners[S2_INFLIGHT_ANYBODY], 1,
+				  memory_order_relaxed);
+	return S2_INFLIGHT_ANYBODY;
+}
+
+static void leave_owner_place(struct s2_inflight *table, unsigned i)
+{
+	_Atomic uint64_t *place = &table->overflow_owners[i];
+	uint64_t word = atomic_fetch_sub_explicit(place, 1, memory_order_relaxed) - 1;
+
+	/* The last of its owner's: free for another thread, unless it has come back already. */
+	if (i != S2_INFLIGHT_ANYBODY && !(word & OWNER_COUNT_MAX))
+		atomic_compare_exchange_strong_explicit(place, &word, 0, memory_order_relaxed,
+							memory_order_relaxed);
+}
+
+static bool owns_overflow(struct s2_inflight *table)
+{
+	uint64_t owner = owner_of(s2_thread_self());
+
+	for (unsigned i = 0; i < S2_INFLIGHT_OWNERS; i++) {
+		uint64_t word = atomic_load_explicit(&table->overflow_owners[i],
+						     memory_order_relaxed);
+
+		if ((word & ~OWNER_COUNT_MAX) == owner && (word & OWNER_COUNT_MAX))
+			return true;
+	}
+	return atomic_load_explicit(&table->overflow_owners[S2_INFLIGHT_ANYBODY],
+				    memory_order_relaxed) != 0;
 }
 
 /*
@@ -67,15 +156,14 @@ struct s2_inflight_entry *s2_inflight_claim_slow(struct s2_inflight *table, uint
 void s2_inflight_overflow_enter(struct s2_inflight *table, struct s2_invalidation *inv)
 {
 	inv->entry = NULL;
-	inv->owner_slot = hash_thread(s2_thread_self()) % S2_INFLIGHT_OWNERS;
+	inv->owner_slot = find_owner_place(table);
 	inv->overflow = atomic_load_explicit(&table->phase, memory_order_relaxed) & 1;
-	atomic_fetch_add_explicit(&table->overflow_owners[inv->owner_slot], 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&table->overflow[inv->overflow], 1, memory_order_seq_cst);
 }
 
 void s2_inflight_overflow_leave(struct s2_inflight *table, struct s2_invalidation *inv)
 {
-	atomic_fetch_sub_explicit(&table->overflow_owners[inv->owner_slot], 1, memory_order_relaxed);
+	leave_owner_place(table, inv->owner_slot);
 	/* Release: as the one of @seq in s2_inflight_leave(). */
 	atomic_fetch_sub_explicit(&table->overflow[inv->overflow], 1, memory_order_release);
 }
@@ -119,25 +207,29 @@ static uint64_t seq_of(struct s2_inflight_entry *entry)
 	return atomic_load_explicit(&entry->seq, memory_order_acquire);
 }
 
-/* Does the occupant of turn @seq overlap? If it leaves meanwhile: no. */
+/* Does the occupant of turn @seq overlap? If there is none, or it leaves meanwhile: no. */
 static bool occupant_overlaps(struct s2_inflight_entry *entry, uint64_t seq, uint64_t start,
 			      uint64_t end)
 {
-	uint64_t its_start = atomic_load_explicit(&entry->start, memory_order_acquire);
-	uint64_t its_end;
+	uint64_t its_start, its_end;
+	unsigned round = 0;
 
-	if (!its_start)
+	if (!(seq & S2_INFLIGHT_OCCUPIED))
 		return false;
 	/* Claimed, its end not yet visible: a store away, unless the thread was preempted there. */
-	for (unsigned round = 0;;) {
-		its_end = atomic_load_explicit(&entry->end, memory_order_acquire);
-		if (its_end)
-			break;
+	while (!(its_end = atomic_load_explicit(&entry->end, memory_order_acquire))) {
 		if (seq_of(entry) != seq)
 			return false;
 		back_off(&round);
 	}
-	return seq_of(entry) == seq && (its_start & ~S2_INFLIGHT_OCCUPIED) < end && start < its_end;
+	its_start = atomic_load_explicit(&entry->start, memory_order_relaxed);
+	return seq_of(entry) == seq && its_start < end && start < its_end;
+}
+
+/* How many entries there are to look at. After barrier D, see extend_used(). */
+static unsigned nr_used(struct s2_inflight *table)
+{
+	return atomic_load_explicit(&table->used, memory_order_seq_cst);
 }
 
 static void wait_for_overflow(struct s2_inflight *table)
@@ -163,7 +255,7 @@ void s2_inflight_wait(struct s2_inflight *table, uint64_t start, uint64_t end)
 {
 	/* Barrier D: our publication in the index before the look at the entries. Pairs with C. */
 	atomic_thread_fence(memory_order_seq_cst);
-	for (unsigned i = 0; i <= table->mask; i++) {
+	for (unsigned i = 0, nr = nr_used(table); i < nr; i++) {
 		struct s2_inflight_entry *entry = &table->entries[i];
 		uint64_t seq = seq_of(entry);
 		unsigned round = 0;
@@ -181,7 +273,7 @@ bool s2_inflight_owned(struct s2_inflight *table, uint64_t start, uint64_t end)
 {
 	uintptr_t self = s2_thread_self();
 
-	for (unsigned i = 0; i <= table->mask; i++) {
+	for (unsigned i = 0, nr = nr_used(table); i < nr; i++) {
 		struct s2_inflight_entry *entry = &table->entries[i];
 
 		if (atomic_load_explicit(&entry->owner, memory_order_relaxed) == self &&
@@ -189,9 +281,18 @@ bool s2_inflight_owned(struct s2_inflight *table, uint64_t start, uint64_t end)
 		    atomic_load_explicit(&entry->owner, memory_order_relaxed) == self)
 			return true;
 	}
-	return atomic_load_explicit(
-		       &table->overflow_owners[hash_thread(self) % S2_INFLIGHT_OWNERS],
-		       memory_order_relaxed) != 0;
+	return owns_overflow(table);
+}
+
+bool s2_inflight_covers(struct s2_inflight *table, uint64_t start, uint64_t end)
+{
+	for (unsigned i = 0, nr = nr_used(table); i < nr; i++) {
+		struct s2_inflight_entry *entry = &table->entries[i];
+
+		if (occupant_overlaps(entry, seq_of(entry), start, end))
+			return true;
+	}
+	return overflowing(table);
 }
 
 void s2_inflight_grace_begin(struct s2_inflight *table)
@@ -199,14 +300,30 @@ void s2_inflight_grace_begin(struct s2_inflight *table)
 	/* As barrier D: what was replaced is out of reach before we look who may hold it. */
 	atomic_thread_fence(memory_order_seq_cst);
 	table->nr_seen = 0;
-	for (unsigned i = 0; i <= table->mask; i++) {
+	for (unsigned i = 0, nr = nr_used(table); i < nr; i++) {
 		uint64_t seq = seq_of(&table->entries[i]);
 
-		if (atomic_load_explicit(&table->entries[i].start, memory_order_acquire))
+		if (seq & S2_INFLIGHT_OCCUPIED)
 			table->seen[table->nr_seen++] = (struct s2_inflight_seen){ i, seq };
 	}
 	table->overflow_seen[0] = true;
 	table->overflow_seen[1] = true;
+}
+
+/*
+ * New arrivals may keep the count they go to from ever being zero: send them to
+ * the other, once that has been. Not while a waiter does the same.
+ */
+static void turn_phase(struct s2_inflight *table)
+{
+	uint32_t now = atomic_load_explicit(&table->phase, memory_order_relaxed) & 1;
+
+	if (!table->overflow_seen[now] || table->overflow_seen[!now])
+		return;
+	if (!s2_mutex_trylock(&table->overflow_lock))
+		return;
+	atomic_fetch_xor_explicit(&table->phase, 1, memory_order_seq_cst);
+	s2_mutex_unlock(&table->overflow_lock);
 }
 
 bool s2_inflight_grace_passed(struct s2_inflight *table)
@@ -222,12 +339,13 @@ bool s2_inflight_grace_passed(struct s2_inflight *table)
 	for (unsigned i = 0; i < 2; i++)
 		if (atomic_load_explicit(&table->overflow[i], memory_order_seq_cst) == 0)
 			table->overflow_seen[i] = false;
+	turn_phase(table);
 	return !table->overflow_seen[0] && !table->overflow_seen[1];
 }
 
 void s2_inflight_stats(struct s2_inflight *table, struct s2_mm_stats *stats)
 {
-	for (unsigned i = 0; i <= table->mask; i++) {
+	for (unsigned i = 0, nr = nr_used(table); i < nr; i++) {
 		struct s2_inflight_entry *entry = &table->entries[i];
 
 		stats->invalidations +=

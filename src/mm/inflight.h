@@ -31,25 +31,26 @@
 #define S2_INFLIGHT_DEFAULT 256
 #define S2_INFLIGHT_MAX 65536
 #define S2_INFLIGHT_OWNERS 64
+#define S2_INFLIGHT_ANYBODY S2_INFLIGHT_OWNERS
 
-/* In the lowest bit of @start, which is page aligned: the entry has an occupant. */
+/* In the lowest bit of @seq: the entry has an occupant. */
 #define S2_INFLIGHT_OCCUPIED UINT64_C(1)
 
 /*
  * One cache line, written by its occupant alone once it is claimed: what keeps
  * the pair from sharing a written line with another thread's.
  *
- * @start: 0 if free. Claimed by compare-exchange.
- * @end:   0 until the occupant has filled it in.
- * @seq:   raised when an occupant leaves, so that who waits for one occupant
- *         does not wait for the next.
+ * @seq:   raised by who claims it, by compare-exchange, and again by who leaves:
+ *         odd while it is occupied, and never the same for two occupants, so
+ *         that who waits for one does not wait for the next.
+ * @start, @end: the range; @end is 0 until the occupant has filled it in.
  * @owner: the thread that called start().
  * The rest are statistics, and belong to whoever occupies the entry.
  */
 struct s2_inflight_entry {
+	_Atomic uint64_t seq;
 	_Atomic uint64_t start;
 	_Atomic uint64_t end;
-	_Atomic uint64_t seq;
 	_Atomic uintptr_t owner;
 	_Atomic uint64_t invalidations;
 	_Atomic uint64_t elided;
@@ -65,19 +66,24 @@ struct s2_inflight_seen {
 };
 
 /*
+ * @used:     entries from here on have never been claimed, so that who looks
+ *            through the table need not go on.
  * @overflow: how many are in flight beyond the table, in two counts of which new
  *            ones take the one @phase names: a waiter turns @phase and waits for
  *            the other to drain, so that new ones cannot starve it.
- * @overflow_owners: the same by hash of the owner's thread, to see whether a
- *            thread may be waiting for itself.
+ * @overflow_owners: the same by the thread that started them, to see whether a
+ *            thread would wait for itself; the last is of threads for whom
+ *            there was no place, and is then taken for anybody's.
  * @overflow_lock: one waiter turns @phase at a time.
  */
 struct s2_inflight {
 	struct s2_inflight_entry *entries;
 	unsigned mask;
-	_Atomic uint32_t phase;
-	_Atomic uint64_t overflow[2] __attribute__((aligned(64)));
-	_Atomic uint32_t overflow_owners[S2_INFLIGHT_OWNERS];
+	_Atomic uint32_t used;
+	_Atomic uint32_t next_home;
+	_Atomic uint32_t phase __attribute__((aligned(64)));
+	_Atomic uint64_t overflow[2];
+	_Atomic uint64_t overflow_owners[S2_INFLIGHT_OWNERS + 1];
 	_Atomic uint64_t overflow_invalidations;
 	_Atomic uint64_t overflow_elided;
 	_Atomic uint64_t overflow_mmu_locks;
@@ -94,31 +100,33 @@ int s2_inflight_init(struct s2_inflight *table, const struct s2_allocator *a, un
 void s2_inflight_free(struct s2_inflight *table, const struct s2_allocator *a);
 
 /* The part of claim for when the home entry is taken, or not yet chosen. */
-struct s2_inflight_entry *s2_inflight_claim_slow(struct s2_inflight *table, uint64_t start);
+struct s2_inflight_entry *s2_inflight_claim_slow(struct s2_inflight *table);
 void s2_inflight_overflow_enter(struct s2_inflight *table, struct s2_invalidation *inv);
 void s2_inflight_overflow_leave(struct s2_inflight *table, struct s2_invalidation *inv);
 
-static inline bool s2_inflight_try(struct s2_inflight_entry *entry, uint64_t start)
+static inline bool s2_inflight_try(struct s2_inflight_entry *entry)
 {
-	uint64_t free = 0;
+	uint64_t seq = atomic_load_explicit(&entry->seq, memory_order_relaxed);
 
 	/*
 	 * Sequentially consistent: it is barrier C. Acquire pairs with the release
 	 * in leave: the last occupant's stores to the entry come before ours.
 	 */
-	return atomic_load_explicit(&entry->start, memory_order_relaxed) == 0 &&
-	       atomic_compare_exchange_strong_explicit(&entry->start, &free,
-						       start | S2_INFLIGHT_OCCUPIED,
+	return !(seq & S2_INFLIGHT_OCCUPIED) &&
+	       atomic_compare_exchange_strong_explicit(&entry->seq, &seq, seq + 1,
 						       memory_order_seq_cst, memory_order_relaxed);
 }
 
 /* Publishes @inv's range: a full barrier. Takes no lock and allocates nothing. */
 static inline void s2_inflight_enter(struct s2_inflight *table, struct s2_invalidation *inv)
 {
-	struct s2_inflight_entry *entry = &table->entries[s2_inflight_home & table->mask];
+	unsigned home = s2_inflight_home, at = home & table->mask;
+	struct s2_inflight_entry *entry = &table->entries[at];
 
-	if (__builtin_expect(!s2_inflight_home || !s2_inflight_try(entry, inv->start), 0)) {
-		entry = s2_inflight_claim_slow(table, inv->start);
+	/* Acquire: that @at is in use was known before the claim, see extend_used(). */
+	if (__builtin_expect(!home || at >= atomic_load_explicit(&table->used, memory_order_acquire) ||
+				     !s2_inflight_try(entry), 0)) {
+		entry = s2_inflight_claim_slow(table);
 		if (!entry) {
 			s2_inflight_overflow_enter(table, inv);
 			return;
@@ -126,10 +134,11 @@ static inline void s2_inflight_enter(struct s2_inflight *table, struct s2_invali
 	}
 	inv->entry = entry;
 	atomic_store_explicit(&entry->owner, s2_thread_self(), memory_order_relaxed);
+	atomic_store_explicit(&entry->start, inv->start, memory_order_relaxed);
 	/*
-	 * Release pairs with the acquire in s2_inflight_overlaps(): who sees the
-	 * end sees the owner. That it comes after barrier C is harmless: who finds
-	 * the entry claimed and @end not there yet waits for it.
+	 * Release pairs with the acquire in occupant_overlaps(): who sees the end
+	 * sees the start and the owner. That it comes after barrier C is harmless:
+	 * who finds the entry claimed and @end not there yet waits for it.
 	 */
 	atomic_store_explicit(&entry->end, inv->end, memory_order_release);
 }
@@ -147,12 +156,11 @@ static inline void s2_inflight_leave(struct s2_inflight *table, struct s2_invali
 	seq = atomic_load_explicit(&entry->seq, memory_order_relaxed);
 	atomic_store_explicit(&entry->end, 0, memory_order_relaxed);
 	/*
-	 * Release pairs with the acquire of who waits for this occupant: all that
-	 * happened in the bracket, and in the snapshot it pinned, comes before.
+	 * Release pairs with the acquire of who waits for this occupant, and with
+	 * the next one's claim: all that happened in the bracket, and in the
+	 * snapshot it pinned, comes before.
 	 */
 	atomic_store_explicit(&entry->seq, seq + 1, memory_order_release);
-	/* Release pairs with s2_inflight_try(). */
-	atomic_store_explicit(&entry->start, 0, memory_order_release);
 }
 
 /* One more in a counter that its entry's occupant alone writes. */
@@ -192,10 +200,16 @@ void s2_inflight_wait(struct s2_inflight *table, uint64_t start, uint64_t end);
 
 /*
  * Did the calling thread start an invalidation that is in flight and overlaps
- * [@start, @end)? Exact but for invalidations beyond the table: then a true may
- * be another thread's, of the same hash, or of another range.
+ * [@start, @end)? Exact but for invalidations beyond the table, whose range
+ * nobody knows: one of those is taken to overlap.
  */
 bool s2_inflight_owned(struct s2_inflight *table, uint64_t start, uint64_t end);
+
+/*
+ * Is any invalidation in flight that overlaps [@start, @end)? As exact. One that
+ * is just ending, and has taken its count back already, is still found.
+ */
+bool s2_inflight_covers(struct s2_inflight *table, uint64_t start, uint64_t end);
 
 /*
  * A grace period: begin notes who is in flight, passed tells whether all of them

@@ -36,7 +36,7 @@ struct s2_garbage {
 	struct s2_memslot *memslots;
 	struct s2_vm_list *vm_lists;
 	struct s2_vm *vms;
-	unsigned nr; /* of updates that left something here */
+	uint64_t units; /* how much it is, see garbage.c; 0 only if there is nothing */
 };
 
 /*
@@ -61,6 +61,7 @@ struct s2_mm {
 	struct s2_garbage waiting; /* for the invalidations of the present grace period */
 	struct s2_garbage passed;  /* no invalidation holds it; waits for RCU */
 	bool grace_open;
+	struct s2_itree_reserve node_pool; /* memslot/node_pool.h */
 	struct s2_vm *zombies; /* VMs that could not be unlinked for want of memory; tried again */
 
 	_Atomic bool released;

@@ -54,12 +54,6 @@ static bool protect_masked(struct s2_vm *vm, struct s2_memslot *slot, uint64_t f
 	return flush;
 }
 
-static void flush_if(struct s2_vm *vm, bool flush)
-{
-	if (flush)
-		vm->ops->flush_remote_tlbs(vm, true);
-}
-
 /*
  * The bits go to the caller's memory only after the lock is dropped: that memory
  * may be anything, a page the caller's other thread is invalidating included.
@@ -74,7 +68,7 @@ static void take_log(struct s2_vm *vm, struct s2_memslot *slot, uint64_t *bits)
 						      memory_order_relaxed);
 		flush |= protect_masked(vm, slot, word * 64, bits[word]);
 	}
-	flush_if(vm, flush);
+	s2_flush_if(vm, flush, true);
 	s2_write_unlock(&vm->mmu_lock);
 }
 
@@ -113,7 +107,9 @@ int s2_vm_get_dirty_log(struct s2_vm *vm, const struct kvm_dirty_log *log)
 
 	if (!vm || !log || !log->dirty_bitmap || bad_id(log->slot))
 		return -EINVAL;
-	s2_mutex_lock(&vm->slots_lock);
+	ret = s2_lock_slots(vm);
+	if (ret)
+		return ret;
 	ret = get_locked(vm, log);
 	s2_mutex_unlock(&vm->slots_lock);
 	return ret;
@@ -141,7 +137,7 @@ static void clear_log(struct s2_vm *vm, struct s2_memslot *slot, uint64_t first,
 						  memory_order_relaxed);
 		flush |= protect_masked(vm, slot, first + word * 64, mask);
 	}
-	flush_if(vm, flush);
+	s2_flush_if(vm, flush, true);
 	s2_write_unlock(&vm->mmu_lock);
 }
 
@@ -177,7 +173,9 @@ int s2_vm_clear_dirty_log(struct s2_vm *vm, const struct kvm_clear_dirty_log *lo
 		return -EINVAL;
 	if (!log->dirty_bitmap && log->num_pages)
 		return -EINVAL;
-	s2_mutex_lock(&vm->slots_lock);
+	ret = s2_lock_slots(vm);
+	if (ret)
+		return ret;
 	ret = clear_locked(vm, log);
 	s2_mutex_unlock(&vm->slots_lock);
 	return ret;

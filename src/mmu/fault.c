@@ -13,19 +13,22 @@
  *	lock(mmu_lock)
  *	count is 0, but seq has changed: retry
  *
- * and the same for its memslot, which is looked up a second time under mmu_lock:
+ * and the same for its memslot:
  *
  *	CPU 0 (fault)				CPU 1 (memslot delete)
  *	-------------				----------------------
+ *	seq = mmu_invalidate_seq
  *	slot = lookup by gfn
  *						out of the gfn index
- *						lock(mmu_lock), zap, flush, unlock
+ *						lock(mmu_lock), zap, seq up, unlock
  *						out of the hva index
  *	lock(mmu_lock)
- *	lookup by gfn: it is gone, do not map
+ *	seq has changed: retry
  *
- * If CPU 0 gets the lock first, what it maps is zapped; if CPU 1 does, the second
- * lookup fails. Hence a delete waits for no fault, however long its provider takes.
+ * If CPU 0 gets the lock first, what it maps is zapped; if CPU 1 does, the sequence
+ * has changed, even if the memslot is back by then. Hence a delete waits for no
+ * fault, however long its provider takes. Under mmu_lock the memslot is looked up
+ * again all the same, for its dirty log: that may have begun meanwhile.
  */
 #include "mmu/fault.h"
 
@@ -102,26 +105,30 @@ void s2_fault_state_free(struct s2_fault_state *state, const struct s2_allocator
 }
 
 /*
- * Waits while @hva is being invalidated. Without mmu_lock: a hint that is wrong
- * costs one more round. Announced before the count is looked at, see
- * s2_mmu_invalidate_end().
+ * Waits while the page at @hva is being invalidated. Without mmu_lock: a hint that
+ * is wrong costs one more round. Announced before the word is read, see
+ * s2_wake_faults(). The sleep ends by itself after a while because of one
+ * case in which nobody wakes: end() drops its count, and wakes, before it leaves
+ * the table; if other counts are up then, the page still looks covered.
  */
 static int await_invalidation(struct s2_vm *vm, uint64_t hva)
 {
+	uint64_t end = hva + S2_PAGE_SIZE;
+
 	for (unsigned i = 0; i < SPINS; i++) {
-		if (!s2_mmu_invalidating(vm, hva))
+		if (!s2_mmu_invalidating(vm, hva, end))
 			return 0;
 		s2_cpu_relax();
 	}
-	if (s2_inflight_owned(&vm->mm->inflight, hva, hva + S2_PAGE_SIZE))
+	if (s2_inflight_owned(&vm->mm->inflight, hva, end))
 		return -EDEADLK;
 	atomic_fetch_add_explicit(&vm->fault_waiters, 1, memory_order_seq_cst);
 	for (;;) {
-		uint32_t seq = atomic_load_explicit(&vm->mmu_invalidate_seq, memory_order_seq_cst);
+		uint32_t wake = atomic_load_explicit(&vm->fault_wake, memory_order_seq_cst);
 
-		if (!s2_mmu_invalidating(vm, hva))
+		if (!s2_mmu_invalidating(vm, hva, end))
 			break;
-		s2_futex_wait(&vm->mmu_invalidate_seq, seq);
+		s2_futex_wait_for(&vm->fault_wake, wake, 1000000);
 	}
 	atomic_fetch_sub_explicit(&vm->fault_waiters, 1, memory_order_relaxed);
 	return 0;
@@ -141,16 +148,22 @@ static struct s2_memslot *still_valid(struct s2_vm *vm, uint64_t gfn,
 	return s2_mmu_invalidate_retry(vm, seq, target->hva) ? NULL : slot;
 }
 
-/* May a 2 MiB leaf around @gfn stand for @page? Dirty logs are kept by 4 KiB. */
+/*
+ * May a 2 MiB leaf around @gfn stand for @page? Dirty logs are kept by 4 KiB; and
+ * of the pages it would map besides, none may be under invalidation.
+ */
 static bool fits_huge(const struct s2_memslot *slot, uint64_t gfn, const struct s2_page *page)
 {
 	uint64_t pages = UINT64_C(1) << (S2_HUGE_SHIFT - S2_PAGE_SHIFT);
-	uint64_t first = gfn & ~(pages - 1);
+	uint64_t size = UINT64_C(1) << S2_HUGE_SHIFT;
+	uint64_t first = gfn & ~(pages - 1), hva;
 
-	return page->shift == S2_HUGE_SHIFT && !s2_memslot_logs_dirty(slot) &&
-	       first >= slot->base_gfn && first + pages <= slot->base_gfn + slot->npages &&
-	       ((s2_memslot_gfn_to_hva(slot, first) | (uintptr_t)page->addr) &
-		((UINT64_C(1) << S2_HUGE_SHIFT) - 1)) == 0;
+	if (page->shift != S2_HUGE_SHIFT || s2_memslot_logs_dirty(slot) ||
+	    first < slot->base_gfn || first + pages > slot->base_gfn + slot->npages)
+		return false;
+	hva = s2_memslot_gfn_to_hva(slot, first);
+	return ((hva | (uintptr_t)page->addr) & (size - 1)) == 0 &&
+	       !s2_mmu_invalidating(slot->vm, hva, hva + size);
 }
 
 static uint64_t make_spte(const struct s2_memslot *slot, uint64_t addr, bool writable,
@@ -204,7 +217,7 @@ static int install(struct s2_vm *vm, struct s2_fault_state *state, const struct 
 							memory_order_release,
 							memory_order_relaxed));
 	if (!s2_spte_present(old))
-		s2_table_count_leaf(vm, huge ? S2_HUGE_SHIFT : S2_PAGE_SHIFT, 1);
+		s2_count(&state->counts.leaves_made[huge], 1);
 	if (new & S2_SPTE_DIRTY)
 		s2_memslot_mark_dirty(slot, gfn);
 	return 0;
@@ -216,8 +229,7 @@ static void make_way(struct s2_vm *vm, uint64_t gfn)
 	struct s2_gfn_range range = { .start = gfn, .end = gfn + 1 };
 
 	s2_write_lock(&vm->mmu_lock);
-	if (vm->ops->unmap_gfn_range(vm, &range))
-		vm->ops->flush_remote_tlbs(vm, true);
+	s2_flush_if(vm, vm->ops->unmap_gfn_range(vm, &range), true);
 	s2_write_unlock(&vm->mmu_lock);
 }
 
@@ -247,6 +259,13 @@ static int map_page(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn
 	return ret;
 }
 
+/* A provider is a stranger's code: what it says goes into SPTEs only if it can be true. */
+static bool sound_page(const struct s2_page *page)
+{
+	return page->addr && (page->shift == S2_PAGE_SHIFT || page->shift == S2_HUGE_SHIFT) &&
+	       !((uintptr_t)page->addr & ((UINT64_C(1) << page->shift) - 1));
+}
+
 /* One try. */
 static int try_fault(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn, unsigned access)
 {
@@ -255,6 +274,13 @@ static int try_fault(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gf
 	uint32_t seq;
 	int ret, error;
 
+	/*
+	 * Acquire: memslot and page are looked up after the sequence is read. Pairs
+	 * with the order of who makes them stale: the page goes, or the memslot
+	 * leaves the gfn index, before the sequence is raised, under the mmu_lock that
+	 * we take before we compare.
+	 */
+	seq = atomic_load_explicit(&vm->mmu_invalidate_seq, memory_order_acquire);
 	ret = find_target(vm, gfn, access, &target);
 	if (!ret)
 		ret = await_invalidation(vm, target.hva);
@@ -262,13 +288,9 @@ static int try_fault(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gf
 		ret = top_up(state, &vm->mm->allocator);
 	if (ret)
 		return ret;
-	/*
-	 * Acquire: the page is looked up after the sequence is read. Pairs with
-	 * the invalidation's own order, in which the page goes before the sequence
-	 * is raised under mmu_lock, which we take before we compare.
-	 */
-	seq = atomic_load_explicit(&vm->mmu_invalidate_seq, memory_order_acquire);
 	error = vm->mm->provider->fault(vm->mm->provider_ctx, target.hva, access, &page);
+	if (!error && !sound_page(&page))
+		error = -EFAULT;
 	/* A page that was not there because it was being replaced is no error: same check. */
 	ret = map_page(vm, state, gfn, access, &target, seq, error ? NULL : &page);
 	return ret ? ret : error;
@@ -281,8 +303,8 @@ int s2_mmu_fault(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn, u
 	S2_RULE(!s2_in_guest_mode(), "a fault is handled out of guest mode");
 	if (gfn >= S2_GFN_LIMIT)
 		return -ENXIO;
-	state->faults++;
+	s2_count(&state->counts.faults, 1);
 	while ((ret = try_fault(vm, state, gfn, access)) == RETRY)
-		state->retries++;
+		s2_count(&state->counts.retries, 1);
 	return ret;
 }

@@ -13,8 +13,7 @@
 struct s2_fault_state {
 	struct s2_table *spare;
 	unsigned nr_spare;
-	uint64_t faults;
-	uint64_t retries;
+	struct s2_fault_counts counts;
 };
 
 /*

@@ -21,5 +21,6 @@ bool s2_flush_remote_tlbs(struct s2_vm *vm, bool may_block)
 	atomic_thread_fence(memory_order_seq_cst);
 	for (struct s2_guest *guest = vm->guests; guest; guest = guest->next)
 		done &= s2_guest_await_flush(guest, may_block);
+	vm->tlbs_dirty = !done;
 	return done;
 }

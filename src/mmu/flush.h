@@ -9,8 +9,9 @@ struct s2_vm;
 
 /*
  * Returns when no vCPU of @vm uses a translation whose SPTE was zapped before the
- * call; false if that would take sleeping and @may_block is false, and then the
- * flush is still due. Caller holds mmu_lock for write and is out of guest mode.
+ * call; false if that would take sleeping and @may_block is false: the flush is
+ * then still due, and vm->tlbs_dirty says so to whoever comes next. Caller holds
+ * mmu_lock for write and is out of guest mode.
  */
 bool s2_flush_remote_tlbs(struct s2_vm *vm, bool may_block);
 

@@ -15,7 +15,7 @@ static bool zap(struct s2_vm *vm, _Atomic uint64_t *sptep, unsigned shift, void 
 	(void)arg;
 	/* Release: see s2_guest_request_flush(), which comes after. */
 	atomic_store_explicit(sptep, 0, memory_order_release);
-	s2_table_count_leaf(vm, shift, -1);
+	vm->leaves_gone[shift == S2_HUGE_SHIFT]++;
 	return true;
 }
 
@@ -99,10 +99,15 @@ void s2_mmu_zap_memslot(struct s2_vm *vm, const struct s2_gfn_range *range)
 	struct s2_table *unhooked;
 
 	s2_write_lock(&vm->mmu_lock);
-	if (s2_mmu_unmap_gfn_range(vm, range) || vm->tlbs_dirty) {
-		vm->ops->flush_remote_tlbs(vm, true);
-		vm->tlbs_dirty = false;
-	}
+	/*
+	 * What faults in flight looked up is stale, even if the same memslot comes
+	 * back before they look again: while it was gone, invalidations of its pages
+	 * were none of this VM's business and left no trace in its counters. Release
+	 * pairs with the acquire in try_fault(): who reads the new sequence before it
+	 * looks a memslot up does not find this one.
+	 */
+	atomic_fetch_add_explicit(&vm->mmu_invalidate_seq, 1, memory_order_release);
+	s2_flush_if(vm, s2_mmu_unmap_gfn_range(vm, range), true);
 	unhooked = s2_table_prune(vm, range->start, range->end);
 	/*
 	 * vCPUs in guest mode walk without the lock: nobody starts a walk into an

@@ -5,30 +5,9 @@
 #include "base/alloc.h"
 #include "memslot/vm.h"
 
-static unsigned index_at(uint64_t gfn, unsigned level)
-{
-	return (gfn >> (9 * (level - 1))) % S2_TABLE_SPTES;
-}
-
 static uint64_t pages_per_spte(unsigned level)
 {
 	return UINT64_C(1) << (9 * (level - 1));
-}
-
-static struct s2_table *child(uint64_t spte)
-{
-	return (struct s2_table *)(uintptr_t)s2_spte_addr(spte);
-}
-
-static bool is_leaf(uint64_t spte, unsigned level)
-{
-	return level == 1 || (spte & S2_SPTE_LEAF);
-}
-
-/* Acquire pairs with the release of who hooked a table in: its SPTEs were cleared before. */
-static uint64_t load(_Atomic uint64_t *sptep)
-{
-	return atomic_load_explicit(sptep, memory_order_acquire);
 }
 
 struct s2_table *s2_table_alloc(const struct s2_allocator *a)
@@ -46,30 +25,6 @@ void s2_table_free_list(struct s2_table *list, const struct s2_allocator *a)
 	}
 }
 
-void s2_table_count_leaf(struct s2_vm *vm, unsigned shift, int change)
-{
-	atomic_fetch_add_explicit(shift == S2_PAGE_SHIFT ? &vm->pages_mapped : &vm->huge_mapped,
-				  (uint64_t)(int64_t)change, memory_order_relaxed);
-}
-
-struct s2_walk_result s2_table_walk(struct s2_table *root, uint64_t gfn)
-{
-	struct s2_table *table = root;
-
-	for (unsigned level = S2_TABLE_LEVELS;; level--) {
-		_Atomic uint64_t *sptep = &table->spte[index_at(gfn, level)];
-		uint64_t spte = load(sptep);
-
-		if (is_leaf(spte, level))
-			return (struct s2_walk_result){
-				sptep, spte, level == 1 ? S2_PAGE_SHIFT : S2_HUGE_SHIFT
-			};
-		if (!s2_spte_present(spte))
-			return (struct s2_walk_result){ 0 };
-		table = child(spte);
-	}
-}
-
 /* Hooks a spare table in at @sptep, unless another fault was faster. */
 static uint64_t add_table(struct s2_vm *vm, _Atomic uint64_t *sptep, struct s2_table **spare)
 {
@@ -81,7 +36,7 @@ static uint64_t add_table(struct s2_vm *vm, _Atomic uint64_t *sptep, struct s2_t
 	*spare = table->next;
 	table->next = NULL;
 	spte = (uint64_t)(uintptr_t)table | S2_SPTE_PRESENT;
-	/* Release pairs with load(). */
+	/* Release pairs with s2_spte_load(). */
 	if (atomic_compare_exchange_strong_explicit(sptep, &found, spte, memory_order_acq_rel,
 						    memory_order_acquire)) {
 		atomic_fetch_add_explicit(&vm->nr_tables, 1, memory_order_relaxed);
@@ -102,16 +57,16 @@ _Atomic uint64_t *s2_table_reach(struct s2_vm *vm, uint64_t gfn, unsigned level,
 	for (unsigned at = S2_TABLE_LEVELS; at > level; at--) {
 		uint64_t spte;
 
-		sptep = &table->spte[index_at(gfn, at)];
-		spte = load(sptep);
+		sptep = &table->spte[s2_spte_index(gfn, at)];
+		spte = s2_spte_load(sptep);
 		if (!s2_spte_present(spte))
 			spte = add_table(vm, sptep, spare);
-		if (!s2_spte_present(spte) || is_leaf(spte, at))
+		if (!s2_spte_present(spte) || s2_spte_is_leaf(spte, at))
 			return NULL;
-		table = child(spte);
+		table = s2_spte_child(spte);
 	}
-	sptep = &table->spte[index_at(gfn, level)];
-	if (level == 2 && s2_spte_present(load(sptep)) && !is_leaf(load(sptep), 2))
+	sptep = &table->spte[s2_spte_index(gfn, level)];
+	if (level == 2 && s2_spte_present(s2_spte_load(sptep)) && !s2_spte_is_leaf(s2_spte_load(sptep), 2))
 		return NULL;
 	return sptep;
 }
@@ -124,17 +79,17 @@ static bool visit_table(struct s2_vm *vm, struct s2_table *table, unsigned level
 	bool ret = false;
 
 	for (uint64_t gfn = start; gfn < end; gfn = next) {
-		_Atomic uint64_t *sptep = &table->spte[index_at(gfn, level)];
-		uint64_t spte = load(sptep);
+		_Atomic uint64_t *sptep = &table->spte[s2_spte_index(gfn, level)];
+		uint64_t spte = s2_spte_load(sptep);
 
 		next = (gfn & ~(step - 1)) + step;
 		if (!s2_spte_present(spte))
 			continue;
-		if (is_leaf(spte, level))
+		if (s2_spte_is_leaf(spte, level))
 			ret |= visit->visit(vm, sptep, level == 1 ? S2_PAGE_SHIFT : S2_HUGE_SHIFT,
 					    visit->arg);
 		else
-			ret |= visit_table(vm, child(spte), level - 1, gfn, next < end ? next : end,
+			ret |= visit_table(vm, s2_spte_child(spte), level - 1, gfn, next < end ? next : end,
 					   visit);
 	}
 	return ret;
@@ -155,7 +110,7 @@ bool s2_table_for_each_leaf(struct s2_vm *vm, uint64_t start, uint64_t end,
 static bool empty(struct s2_table *table)
 {
 	for (unsigned i = 0; i < S2_TABLE_SPTES; i++)
-		if (s2_spte_present(load(&table->spte[i])))
+		if (s2_spte_present(s2_spte_load(&table->spte[i])))
 			return false;
 	return true;
 }
@@ -166,19 +121,22 @@ static void prune_table(struct s2_vm *vm, struct s2_table *table, unsigned level
 	uint64_t step = pages_per_spte(level), next;
 
 	for (uint64_t gfn = start; gfn < end; gfn = next) {
-		_Atomic uint64_t *sptep = &table->spte[index_at(gfn, level)];
-		uint64_t spte = load(sptep);
+		_Atomic uint64_t *sptep = &table->spte[s2_spte_index(gfn, level)];
+		uint64_t spte = s2_spte_load(sptep);
 
 		next = (gfn & ~(step - 1)) + step;
-		if (!s2_spte_present(spte) || is_leaf(spte, level))
+		if (!s2_spte_present(spte) || s2_spte_is_leaf(spte, level))
 			continue;
-		prune_table(vm, child(spte), level - 1, gfn, next < end ? next : end, list);
-		if (!empty(child(spte)))
+		/* Below level 2 there are only leaves. */
+		if (level > 2)
+			prune_table(vm, s2_spte_child(spte), level - 1, gfn, next < end ? next : end,
+				    list);
+		if (!empty(s2_spte_child(spte)))
 			continue;
 		atomic_store_explicit(sptep, 0, memory_order_relaxed);
 		atomic_fetch_sub_explicit(&vm->nr_tables, 1, memory_order_relaxed);
-		child(spte)->next = *list;
-		*list = child(spte);
+		s2_spte_child(spte)->next = *list;
+		*list = s2_spte_child(spte);
 	}
 }
 
@@ -194,10 +152,10 @@ struct s2_table *s2_table_prune(struct s2_vm *vm, uint64_t start, uint64_t end)
 static void collect(struct s2_table *table, unsigned level, struct s2_table **list)
 {
 	for (unsigned i = 0; level > 1 && i < S2_TABLE_SPTES; i++) {
-		uint64_t spte = load(&table->spte[i]);
+		uint64_t spte = s2_spte_load(&table->spte[i]);
 
-		if (s2_spte_present(spte) && !is_leaf(spte, level))
-			collect(child(spte), level - 1, list);
+		if (s2_spte_present(spte) && !s2_spte_is_leaf(spte, level))
+			collect(s2_spte_child(spte), level - 1, list);
 	}
 	table->next = *list;
 	*list = table;

@@ -11,7 +11,7 @@
 #ifndef S2_MMU_TABLE_H
 #define S2_MMU_TABLE_H
 
-#include <stage2/allocator.h>
+#include <stage2/mm.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -46,7 +46,7 @@ struct s2_walk_result {
 	unsigned shift; /* S2_PAGE_SHIFT or S2_HUGE_SHIFT */
 };
 
-/* A range zapped, aged, ...; what was found on the way. */
+/* What is done to the leaves of a range: zapped, aged, ... */
 struct s2_leaf_visit {
 	/* Called for every present leaf; returns whether a flush is due, or the page is young. */
 	bool (*visit)(struct s2_vm *vm, _Atomic uint64_t *sptep, unsigned shift, void *arg);
@@ -55,9 +55,6 @@ struct s2_leaf_visit {
 
 struct s2_table *s2_table_alloc(const struct s2_allocator *a);
 void s2_table_free_list(struct s2_table *list, const struct s2_allocator *a);
-
-/* Takes no lock: the caller holds mmu_lock, shared at least, or is in guest mode. */
-struct s2_walk_result s2_table_walk(struct s2_table *root, uint64_t gfn);
 
 /*
  * Makes the tables above @gfn's SPTE of the given level (1 or 2), out of *@spare,
@@ -90,7 +87,47 @@ static inline uint64_t s2_spte_addr(uint64_t spte)
 	return spte & ~S2_SPTE_FLAGS;
 }
 
-/* Counts a leaf that came or went, for s2_vm_get_stats(). */
-void s2_table_count_leaf(struct s2_vm *vm, unsigned shift, int change);
+static inline unsigned s2_spte_index(uint64_t gfn, unsigned level)
+{
+	return (gfn >> (9 * (level - 1))) % S2_TABLE_SPTES;
+}
+
+static inline bool s2_spte_is_leaf(uint64_t spte, unsigned level)
+{
+	return level == 1 || (spte & S2_SPTE_LEAF);
+}
+
+static inline struct s2_table *s2_spte_child(uint64_t spte)
+{
+	return (struct s2_table *)(uintptr_t)s2_spte_addr(spte);
+}
+
+/* Acquire pairs with the release of who hooked a table in: its SPTEs were cleared before. */
+static inline uint64_t s2_spte_load(_Atomic uint64_t *sptep)
+{
+	return atomic_load_explicit(sptep, memory_order_acquire);
+}
+
+/*
+ * Takes no lock: the caller holds mmu_lock, shared at least, or is in guest mode.
+ * Inline, so that the result stays in registers: this is half of a TLB miss.
+ */
+static inline struct s2_walk_result s2_table_walk(struct s2_table *root, uint64_t gfn)
+{
+	struct s2_table *table = root;
+
+	for (unsigned level = S2_TABLE_LEVELS;; level--) {
+		_Atomic uint64_t *sptep = &table->spte[s2_spte_index(gfn, level)];
+		uint64_t spte = s2_spte_load(sptep);
+
+		if (s2_spte_is_leaf(spte, level))
+			return (struct s2_walk_result){
+				sptep, spte, level == 1 ? S2_PAGE_SHIFT : S2_HUGE_SHIFT
+			};
+		if (!s2_spte_present(spte))
+			return (struct s2_walk_result){ 0 };
+		table = s2_spte_child(spte);
+	}
+}
 
 #endif /* S2_MMU_TABLE_H */

@@ -3,6 +3,7 @@
 #include "memslot/vm.h"
 
 #include "base/alloc.h"
+#include "memslot/garbage.h"
 #include "memslot/vm_list.h"
 #include "mm/mm.h"
 #include "mmu/flush.h"
@@ -98,6 +99,7 @@ int s2_vm_create(struct s2_mm *mm, const struct s2_vm_config *config, struct s2_
 		return -ENOMEM;
 	}
 	s2_mm_get(mm);
+	s2_mm_reclaim(mm);
 	if (waits_for_invalidations(mm))
 		s2_inflight_wait(&mm->inflight, 0, UINT64_MAX);
 	*vm = new;

@@ -15,11 +15,10 @@ static bool always_must_lock(unsigned flags)
 	return true;
 }
 
-static bool always_vm_begin(struct s2_vm *vm, unsigned flags)
+static void always_vm_begin(struct s2_vm *vm, unsigned flags)
 {
 	(void)vm;
 	(void)flags;
-	return true;
 }
 
 static void always_vm_end(struct s2_vm *vm, unsigned flags)

@@ -27,13 +27,12 @@ static bool count_must_lock(unsigned flags)
 	return false;
 }
 
-static bool count_vm_begin(struct s2_vm *vm, unsigned flags)
+static void count_vm_begin(struct s2_vm *vm, unsigned flags)
 {
 	(void)flags;
 	s2_spin_lock(&vm->mn_invalidate_lock);
 	vm->mn_active_invalidate_count++;
 	s2_spin_unlock(&vm->mn_invalidate_lock);
-	return true;
 }
 
 static void count_vm_end(struct s2_vm *vm, unsigned flags)

@@ -34,12 +34,11 @@ static bool rwsem_must_lock(unsigned flags)
 	return flags & S2_NONBLOCK;
 }
 
-static bool rwsem_vm_begin(struct s2_vm *vm, unsigned flags)
+static void rwsem_vm_begin(struct s2_vm *vm, unsigned flags)
 {
 	/* Non-owner: end() may come on another thread. */
 	if (!(flags & S2_NONBLOCK))
 		s2_down_read_non_owner(&vm->mmu_notifier_slots_lock);
-	return true;
 }
 
 static void rwsem_vm_end(struct s2_vm *vm, unsigned flags)

@@ -8,6 +8,7 @@
 
 #include "base/futex.h"
 #include "memslot/vm.h"
+#include "mm/mm.h"
 
 /* Caller holds mmu_lock for write. */
 static inline void s2_mmu_invalidate_begin(struct s2_vm *vm, uint64_t start, uint64_t end)
@@ -15,10 +16,7 @@ static inline void s2_mmu_invalidate_begin(struct s2_vm *vm, uint64_t start, uin
 	uint64_t count = atomic_load_explicit(&vm->mmu_invalidate_in_progress, memory_order_relaxed);
 
 	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
-	/*
-	 * Several in progress are remembered as the one range that spans them: a
-	 * fault between two of them retries for nothing, which costs and harms not.
-	 */
+	/* Several in progress are remembered as the one range that spans them. */
 	if (count) {
 		uint64_t low = atomic_load_explicit(&vm->mmu_invalidate_range_start, memory_order_relaxed);
 		uint64_t high = atomic_load_explicit(&vm->mmu_invalidate_range_end, memory_order_relaxed);
@@ -31,48 +29,65 @@ static inline void s2_mmu_invalidate_begin(struct s2_vm *vm, uint64_t start, uin
 	atomic_store_explicit(&vm->mmu_invalidate_in_progress, count + 1, memory_order_relaxed);
 }
 
+/*
+ * Wakes the faults that wait for an invalidation to end. The word they sleep on
+ * changes last: whoever read it before this has not gone to sleep, or is woken;
+ * whoever reads it after this sees the count as it is now. Sequentially
+ * consistent, both: pairs with await_invalidation(), where the waiter is announced
+ * before the word is read.
+ */
+static inline void s2_wake_faults(struct s2_vm *vm)
+{
+	uint32_t wake = atomic_load_explicit(&vm->fault_wake, memory_order_relaxed);
+
+	atomic_store_explicit(&vm->fault_wake, wake + 1, memory_order_seq_cst);
+	if (atomic_load_explicit(&vm->fault_waiters, memory_order_seq_cst))
+		s2_futex_wake(&vm->fault_wake, INT_MAX);
+}
+
 /* Caller holds mmu_lock for write. */
 static inline void s2_mmu_invalidate_end(struct s2_vm *vm)
 {
 	uint64_t count = atomic_load_explicit(&vm->mmu_invalidate_in_progress, memory_order_relaxed);
+	uint32_t seq = atomic_load_explicit(&vm->mmu_invalidate_seq, memory_order_relaxed);
 
 	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
 	S2_RULE(count > 0, "an invalidation ended that this VM did not see start");
 	/*
-	 * The sequence first: a fault that finds the count back at zero must find
-	 * the sequence changed. Under mmu_lock any order will do; the look without
-	 * the lock relies on this one, by the release of the second store.
+	 * Release pairs with the acquire in try_fault(): who reads the new sequence
+	 * finds the new page, since the old one went before. The sequence comes
+	 * before the count, as in the kernel, for whoever looks without the lock.
 	 */
-	atomic_store_explicit(&vm->mmu_invalidate_seq,
-			      atomic_load_explicit(&vm->mmu_invalidate_seq, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
-	/*
-	 * Sequentially consistent, like the load that follows: pairs with
-	 * s2_fault_await_invalidation(), where the waiter is announced before the
-	 * count is looked at. One of the two sees the other.
-	 */
-	atomic_store_explicit(&vm->mmu_invalidate_in_progress, count - 1, memory_order_seq_cst);
-	if (atomic_load_explicit(&vm->fault_waiters, memory_order_seq_cst))
-		s2_futex_wake(&vm->mmu_invalidate_seq, INT_MAX);
+	atomic_store_explicit(&vm->mmu_invalidate_seq, seq + 1, memory_order_release);
+	atomic_store_explicit(&vm->mmu_invalidate_in_progress, count - 1, memory_order_release);
+	s2_wake_faults(vm);
 }
 
-/* A start() that failed takes its count back; nothing was invalidated, so the sequence stays. */
+/*
+ * A start() that failed takes its count back. Nothing was invalidated, so the
+ * sequence stays. Caller holds mmu_lock for write.
+ */
 static inline void s2_mmu_invalidate_undo(struct s2_vm *vm)
 {
 	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
 	atomic_fetch_sub_explicit(&vm->mmu_invalidate_in_progress, 1, memory_order_relaxed);
-	/* A fault may have gone to sleep on the count; the sequence is what it sleeps on. */
-	atomic_fetch_add_explicit(&vm->mmu_invalidate_seq, 1, memory_order_seq_cst);
-	if (atomic_load_explicit(&vm->fault_waiters, memory_order_seq_cst))
-		s2_futex_wake(&vm->mmu_invalidate_seq, INT_MAX);
+	s2_wake_faults(vm);
 }
 
-/* Is @hva being invalidated right now? Without mmu_lock the answer is a hint. */
-static inline bool s2_mmu_invalidating(struct s2_vm *vm, uint64_t hva)
+/*
+ * Is any of [@start, @end) being invalidated right now? Without mmu_lock the answer
+ * is a hint. The VM's own counters answer first, with the range that spans all
+ * in progress; between two of them lie pages that nobody invalidates, and a
+ * thread that holds a pair open and touches such a page would wait for itself.
+ * So a yes is checked against the table, where each is published before its
+ * count goes up and until after it has gone down.
+ */
+static inline bool s2_mmu_invalidating(struct s2_vm *vm, uint64_t start, uint64_t end)
 {
 	return atomic_load_explicit(&vm->mmu_invalidate_in_progress, memory_order_seq_cst) &&
-	       hva >= atomic_load_explicit(&vm->mmu_invalidate_range_start, memory_order_relaxed) &&
-	       hva < atomic_load_explicit(&vm->mmu_invalidate_range_end, memory_order_relaxed);
+	       end > atomic_load_explicit(&vm->mmu_invalidate_range_start, memory_order_relaxed) &&
+	       start < atomic_load_explicit(&vm->mmu_invalidate_range_end, memory_order_relaxed) &&
+	       s2_inflight_covers(&vm->mm->inflight, start, end);
 }
 
 /*
@@ -82,7 +97,7 @@ static inline bool s2_mmu_invalidating(struct s2_vm *vm, uint64_t hva)
 static inline bool s2_mmu_invalidate_retry(struct s2_vm *vm, uint32_t seq, uint64_t hva)
 {
 	S2_ASSERT_MMU_LOCK(&vm->mmu_lock);
-	return s2_mmu_invalidating(vm, hva) ||
+	return s2_mmu_invalidating(vm, hva, hva + S2_PAGE_SIZE) ||
 	       atomic_load_explicit(&vm->mmu_invalidate_seq, memory_order_relaxed) != seq;
 }
 

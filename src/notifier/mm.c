@@ -121,6 +121,7 @@ static void free_mm(struct s2_mm *mm)
 		return;
 	s2_mm_reclaim_all(mm);
 	free_zombies(mm);
+	s2_itree_reserve_drain(&mm->node_pool, &a);
 	s2_itree_free_all(atomic_load_explicit(&mm->hva_root, memory_order_relaxed), &a);
 	s2_free(&a, atomic_load_explicit(&mm->vms, memory_order_relaxed));
 	s2_inflight_free(&mm->inflight, &a);

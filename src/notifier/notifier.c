@@ -51,6 +51,12 @@ struct s2_hva_index {
 	const struct s2_itree_node *root;
 };
 
+/* Sequentially consistent, as in pinned_view(): the entry is what keeps these nodes, too. */
+static const struct s2_itree_node *vm_root(struct s2_vm *vm)
+{
+	return atomic_load_explicit(&vm->hva_root, memory_order_seq_cst);
+}
+
 struct s2_walk {
 	uint64_t locks; /* mmu_locks taken */
 	bool ret;       /* some handler returned true */
@@ -75,10 +81,8 @@ static void walk_unlock(struct s2_vm *vm, const struct s2_hva_range *range, stru
 			bool flush)
 {
 	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
-	if (range->flush_on_ret && (flush || vm->tlbs_dirty)) {
-		vm->tlbs_dirty = !vm->ops->flush_remote_tlbs(vm, range->may_block);
-		walk->unflushed |= vm->tlbs_dirty;
-	}
+	if (range->flush_on_ret && !s2_flush_if(vm, flush, range->may_block))
+		walk->unflushed = true;
 	if (range->may_block)
 		s2_write_unlock(&vm->mmu_lock);
 }
@@ -106,6 +110,7 @@ static struct s2_gfn_range gfn_range(struct s2_memslot *slot, const struct s2_hv
 static void s2_handle_hva_range(const struct s2_hva_index *index, const struct s2_hva_range *range,
 				struct s2_walk *walk)
 {
+	const struct s2_itree_node *root = index->root;
 	struct s2_vm *locked = NULL;
 	const struct s2_itree_iv *iv;
 	struct s2_itree_iter it;
@@ -114,8 +119,13 @@ static void s2_handle_hva_range(const struct s2_hva_index *index, const struct s
 	if (range->must_lock && index->vm) {
 		locked = index->vm;
 		walk_lock(locked, range, walk);
+		/*
+		 * Where nothing keeps memslots from changing, the lock may have been
+		 * long in coming: a memslot that came meanwhile may be mapped already.
+		 */
+		root = vm_root(locked);
 	}
-	s2_itree_iter_init(&it, index->root, range->start, range->end);
+	s2_itree_iter_init(&it, root, range->start, range->end);
 	while ((iv = s2_itree_iter_next(&it))) {
 		struct s2_memslot *slot = iv->value;
 		struct s2_gfn_range gfns = gfn_range(slot, range);
@@ -150,11 +160,7 @@ static struct s2_hva_index index_at(const struct s2_mm *mm, const void *view, un
 	if (mm->gate->shared_index)
 		return (struct s2_hva_index){ .root = view };
 	vm = ((const struct s2_vm_list *)view)->vms[i];
-	/* Acquire pairs with the release in publish_hva_root(). */
-	return (struct s2_hva_index){
-		.vm = vm,
-		.root = atomic_load_explicit(&vm->hva_root, memory_order_acquire),
-	};
+	return (struct s2_hva_index){ .vm = vm, .root = vm_root(vm) };
 }
 
 /*
@@ -299,14 +305,18 @@ static bool trylock_concerned(const struct s2_hva_index *index, const struct s2_
 static int start_nonblock(struct s2_mm *mm, struct s2_invalidation *inv, struct s2_walk *walk)
 {
 	struct s2_hva_range range = start_range(mm, inv);
-	unsigned nr = nr_indexes(mm, inv->view), begun;
+	unsigned nr = nr_indexes(mm, inv->view);
 	int ret = 0;
 
-	for (begun = 0; begun < nr && !ret; begun++) {
-		struct s2_hva_index index = index_at(mm, inv->view, begun);
+	/* All gates before the first mmu_lock: that is their order. */
+	for (unsigned i = 0; i < nr; i++) {
+		struct s2_hva_index index = index_at(mm, inv->view, i);
 
 		gate_begin(mm, &index, inv->flags);
-		index = index_at(mm, inv->view, begun);
+	}
+	for (unsigned i = 0; i < nr && !ret; i++) {
+		struct s2_hva_index index = index_at(mm, inv->view, i);
+
 		if (!trylock_concerned(&index, &range))
 			ret = -EAGAIN;
 	}
@@ -320,7 +330,7 @@ static int start_nonblock(struct s2_mm *mm, struct s2_invalidation *inv, struct 
 		range.flush_on_ret = false;
 		walk_view(mm, inv->view, &range);
 	}
-	for (unsigned i = 0; i < begun; i++) {
+	for (unsigned i = 0; i < nr; i++) {
 		struct s2_hva_index index = index_at(mm, inv->view, i);
 
 		unlock_concerned(&index, &range);

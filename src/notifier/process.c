@@ -12,6 +12,9 @@
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
 #endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
 
 struct range {
 	uint64_t start;
@@ -85,7 +88,7 @@ int s2_mprotect(struct s2_mm *mm, void *addr, size_t length, int prot)
 static bool drops_pages(int advice)
 {
 	return advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_REMOVE ||
-	       advice == MADV_DONTNEED_LOCKED;
+	       advice == MADV_DONTNEED_LOCKED || advice == MADV_GUARD_INSTALL;
 }
 
 int s2_madvise(struct s2_mm *mm, void *addr, size_t length, int advice)
@@ -101,6 +104,17 @@ int s2_madvise(struct s2_mm *mm, void *addr, size_t length, int advice)
 	return finish(mm, &inv, bracketed, madvise(addr, length, advice), saved);
 }
 
+/* The kernel maps huge pages whole; their size is in the flags, 2 MiB if it is not said. */
+static size_t mapped_length(size_t length, int flags)
+{
+	unsigned shift = ((unsigned)flags >> MAP_HUGE_SHIFT) & MAP_HUGE_MASK;
+	size_t size = (size_t)1 << (shift ? shift : S2_HUGE_SHIFT);
+
+	if (!(flags & MAP_HUGETLB) || length > SIZE_MAX - size)
+		return length;
+	return (length + size - 1) & ~(size - 1);
+}
+
 int s2_mmap(struct s2_mm *mm, void *addr, size_t length, int prot, int flags, int fd, off_t offset,
 	    void **mapped)
 {
@@ -113,7 +127,8 @@ int s2_mmap(struct s2_mm *mm, void *addr, size_t length, int prot, int flags, in
 
 	if (!mm || !mapped)
 		return -EINVAL;
-	bracketed = begin(mm, &inv, replaces && range_of(addr, length, &range), &range);
+	bracketed = begin(mm, &inv, replaces && range_of(addr, mapped_length(length, flags), &range),
+			  &range);
 	result = mmap(addr, length, prot, flags, fd, offset);
 	ret = finish(mm, &inv, bracketed, result == MAP_FAILED, saved);
 	if (!ret)
@@ -127,6 +142,9 @@ static bool mremap_range(void *old_addr, size_t old_size, size_t new_size, int f
 {
 	struct range target;
 
+	/* An old size of 0 duplicates a shared mapping and takes nothing but what is at the target. */
+	if (!old_size && (flags & MREMAP_FIXED))
+		return range_of(new_addr, new_size, range);
 	if (!range_of(old_addr, old_size, range))
 		return false;
 	if (flags & MREMAP_FIXED) {

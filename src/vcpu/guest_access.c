@@ -35,8 +35,9 @@ static bool allows(uint64_t spte, unsigned access)
 }
 
 /*
- * Sets the bits the processor would set, unless the SPTE has changed: then false.
- * Compare-exchange, so that a zapped SPTE never gets bits back.
+ * Sets the bits the processor would set, unless the SPTE has changed: then false,
+ * and @found has what it is now. Compare-exchange, so that a zapped SPTE never
+ * gets bits back.
  */
 static bool mark_used(struct s2_walk_result *found, unsigned access)
 {
@@ -59,8 +60,10 @@ static bool fill_tlb(struct s2_full_vcpu *vcpu, uint64_t gpa, unsigned access)
 	if (gfn >= S2_GFN_LIMIT)
 		return false;
 	found = s2_table_walk(vcpu->vm->mmu_root, gfn);
-	if (!allows(found.spte, access) || !mark_used(&found, access))
-		return false;
+	do {
+		if (!allows(found.spte, access))
+			return false;
+	} while (!mark_used(&found, access));
 	addr = s2_spte_addr(found.spte) + (page & ((UINT64_C(1) << found.shift) - 1));
 	entry->addend = (uintptr_t)(addr - page);
 	entry->rtag = page;
@@ -148,6 +151,11 @@ static int copy(struct s2_full_vcpu *vcpu, uint64_t gpa, char *data, size_t len,
 	return 0;
 }
 
+static uint64_t faults_so_far(struct s2_full_vcpu *vcpu)
+{
+	return atomic_load_explicit(&vcpu->fault.counts.faults, memory_order_relaxed);
+}
+
 /*
  * A misaligned access may touch two pages; both must be there before the first
  * byte is stored, so that a store that fails has changed nothing. No safepoint
@@ -165,12 +173,12 @@ static int misaligned(struct s2_full_vcpu *vcpu, uint64_t gpa, char *data, unsig
 		ret = translate(vcpu, gpa, access, &host[0]);
 		if (ret)
 			return ret;
-		faults = vcpu->fault.faults;
+		faults = faults_so_far(vcpu);
 		if (first < size)
 			ret = translate(vcpu, gpa + first, access, &host[1]);
 		if (ret)
 			return ret;
-	} while (faults != vcpu->fault.faults);
+	} while (faults != faults_so_far(vcpu));
 	for (unsigned i = 0; i < size; i++) {
 		char *at = i < first ? host[0] + i : host[1] + (i - first);
 

@@ -38,8 +38,7 @@ static void unlink_guest(struct s2_full_vcpu *vcpu)
 	while (*link != &vcpu->guest)
 		link = &(*link)->next;
 	*link = vcpu->guest.next;
-	vm->past_faults += vcpu->fault.faults;
-	vm->past_retries += vcpu->fault.retries;
+	s2_fault_counts_add(&vm->past, &vcpu->fault.counts);
 	s2_write_unlock(&vm->mmu_lock);
 }
 
@@ -90,8 +89,8 @@ int s2_vcpu_get_stats(struct s2_vcpu *vcpu, struct s2_vcpu_stats *stats)
 		return -EINVAL;
 	*stats = (struct s2_vcpu_stats){
 		.tlb_misses = full->tlb_misses,
-		.faults = full->fault.faults,
-		.fault_retries = full->fault.retries,
+		.faults = atomic_load_explicit(&full->fault.counts.faults, memory_order_relaxed),
+		.fault_retries = atomic_load_explicit(&full->fault.counts.retries, memory_order_relaxed),
 		.tlb_flushes = full->guest.flushes,
 	};
 	return 0;
@@ -99,21 +98,22 @@ int s2_vcpu_get_stats(struct s2_vcpu *vcpu, struct s2_vcpu_stats *stats)
 
 int s2_vm_get_stats(struct s2_vm *vm, struct s2_vm_stats *stats)
 {
+	struct s2_fault_counts sum = { 0 };
+
 	if (!vm || !stats)
 		return -EINVAL;
 	s2_write_lock(&vm->mmu_lock);
+	s2_fault_counts_add(&sum, &vm->past);
+	for (struct s2_guest *guest = vm->guests; guest; guest = guest->next)
+		s2_fault_counts_add(&sum, &((struct s2_full_vcpu *)guest)->fault.counts);
 	*stats = (struct s2_vm_stats){
-		.faults = vm->past_faults,
-		.fault_retries = vm->past_retries,
-		.pages_mapped = atomic_load_explicit(&vm->pages_mapped, memory_order_relaxed),
-		.huge_mapped = atomic_load_explicit(&vm->huge_mapped, memory_order_relaxed),
+		.faults = sum.faults,
+		.fault_retries = sum.retries,
+		.pages_mapped = sum.leaves_made[0] - vm->leaves_gone[0],
+		.huge_mapped = sum.leaves_made[1] - vm->leaves_gone[1],
 		.tables = atomic_load_explicit(&vm->nr_tables, memory_order_relaxed),
 		.tlb_flushes = vm->tlb_flushes,
 	};
-	for (struct s2_guest *guest = vm->guests; guest; guest = guest->next) {
-		stats->faults += ((struct s2_full_vcpu *)guest)->fault.faults;
-		stats->fault_retries += ((struct s2_full_vcpu *)guest)->fault.retries;
-	}
 	s2_write_unlock(&vm->mmu_lock);
 	return 0;
 }
