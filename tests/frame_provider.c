@@ -39,14 +39,16 @@ static int frame_fault(void *ctx, uint64_t hva, unsigned access, struct s2_page 
 
 void frame_provider_init(struct frame_provider *host)
 {
+	void *frames;
+
 	memset(host, 0, sizeof(*host));
 	host->ops = (struct s2_provider_ops){ .name = "frames", .fault = frame_fault };
 	host->shift = S2_PAGE_SHIFT;
 	pthread_mutex_init(&host->lock, NULL);
 	pthread_cond_init(&host->changed, NULL);
-	host->frames = aligned_alloc((size_t)1 << S2_HUGE_SHIFT, (size_t)NR_FRAMES << S2_PAGE_SHIFT);
-	if (!host->frames)
+	if (posix_memalign(&frames, (size_t)1 << S2_HUGE_SHIFT, (size_t)NR_FRAMES << S2_PAGE_SHIFT))
 		abort();
+	host->frames = frames;
 	memset(host->frames, 0, (size_t)NR_FRAMES << S2_PAGE_SHIFT);
 	for (unsigned i = 0; i < FRAME_PAGES; i++)
 		atomic_init(&host->frame_of[i], i);

@@ -16,10 +16,17 @@
 
 #define BENCH_MAX_CPUS 256
 
+/* Of the time that was measured, all threads taken together, how much they waited for a CPU. */
+struct bench_load {
+	uint64_t measured_ns;
+	uint64_t waited_ns;
+};
+
 /*
  * @gates:   mask of 1 << gate.
  * @threads: how many threads to measure with; each is at most @nr_cpus.
  * @cpus:    the CPUs this process may run on; thread n is pinned to cpus[n].
+ * @load:    where to add up how much other work was in the way; may be NULL.
  */
 struct bench_options {
 	bool quick;
@@ -29,6 +36,7 @@ struct bench_options {
 	unsigned int nr_threads;
 	unsigned int cpus[BENCH_MAX_CPUS];
 	unsigned int nr_cpus;
+	struct bench_load *load;
 };
 
 /*

@@ -9,6 +9,7 @@
 #include "clock.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
@@ -48,6 +49,7 @@ struct slice_thread {
 	bench_run_fn *run;
 	unsigned int cpu;
 	uint64_t elapsed_ns;
+	uint64_t waited_ns;
 	int error;
 	pthread_t id;
 };
@@ -123,9 +125,24 @@ static int warm_up(struct slice_thread *thread, uint64_t *batch)
 	return 0;
 }
 
+/* How long the calling thread has been runnable and not running; 0 where the kernel does not tell.
+ */
+static uint64_t cpu_wait_ns(void)
+{
+	FILE *file = fopen("/proc/thread-self/schedstat", "r");
+	uint64_t waited = 0;
+
+	if (!file)
+		return 0;
+	if (fscanf(file, "%*u %" SCNu64, &waited) != 1)
+		waited = 0;
+	fclose(file);
+	return waited;
+}
+
 static int measure(struct slice_thread *thread, uint64_t batch)
 {
-	uint64_t begin = clock_ns();
+	uint64_t waited = cpu_wait_ns(), begin = clock_ns();
 
 	thread->worker.done = 0;
 	thread->worker.excluded_ns = 0;
@@ -136,6 +153,7 @@ static int measure(struct slice_thread *thread, uint64_t batch)
 			return error;
 	} while (current_phase(thread->slice) == MEASURE);
 	thread->elapsed_ns = clock_ns() - begin - thread->worker.excluded_ns;
+	thread->waited_ns = cpu_wait_ns() - waited;
 	return 0;
 }
 
@@ -189,6 +207,14 @@ static double slice_result(const struct slice_thread *threads, unsigned int nr)
 	return ns / operations;
 }
 
+static void add_load(struct bench_load *load, const struct slice_thread *threads, unsigned int nr)
+{
+	for (unsigned int i = 0; load && i < nr; i++) {
+		load->measured_ns += threads[i].elapsed_ns + threads[i].worker.excluded_ns;
+		load->waited_ns += threads[i].waited_ns;
+	}
+}
+
 static int run_slice(struct slice *slice, const struct bench_cell *cell,
 		     const struct bench_options *options, double *sample)
 {
@@ -217,8 +243,10 @@ static int run_slice(struct slice *slice, const struct bench_cell *cell,
 		if (!error)
 			error = threads[i].error;
 	}
-	if (!error)
+	if (!error) {
 		*sample = slice_result(threads, cell->threads);
+		add_load(options->load, threads, nr);
+	}
 	free(threads);
 	return error;
 }

@@ -9,6 +9,7 @@
 #include "options.h"
 
 #include <errno.h>
+#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +23,9 @@ static const struct bench *const benches[] = {
 
 #define NR_BENCHES (sizeof(benches) / sizeof(benches[0]))
 #define ALL_BENCHES ((1u << NR_BENCHES) - 1)
+
+/* Above this share of the time the report says so; waking up after a lock takes a little, too. */
+#define MUCH_BUSY_PERCENT 10
 
 struct arguments {
 	struct bench_options options;
@@ -51,17 +55,14 @@ static const char about[] =
 	"  access  loads, stores and 4 KiB reads of a guest, and its TLB misses\n"
 	"  fault   faults per second with and without unrelated invalidations\n"
 	"  slots   memslot updates and lookups, by number of memslots\n"
-	"  all     all of these (the default), in about a minute\v"
+	"  all     all of these (the default), in about half a minute\v"
 	"Each number is the median of the rounds. A round measures every number of the benchmark "
-	"for "
-	"20 ms, so that a ratio of two numbers holds better than the numbers do. Threads are "
-	"pinned, "
-	"one to a CPU; other work on the machine shows in the results.\n"
+	"for 20 ms, so that a ratio of two numbers holds better than the numbers do. Threads are "
+	"pinned, one to a CPU; other work on the machine shows in the results, and its share of the "
+	"time is reported.\n"
 	"\n"
-	"gate's ns are wall time divided by the pairs each thread got done. fault's vCPUs leave "
-	"one "
-	"CPU to the storm. slots: lookup_hva is a whole unrelated start and end, of which the "
-	"lookup "
+	"gate's ns are wall time divided by the pairs each thread got done. fault's vCPUs leave one "
+	"CPU to the storm. slots: lookup_hva is a whole unrelated start and end, of which the lookup "
 	"is the part that grows; add+delete is one of each together. plain_load64, plain_miss and "
 	"memcpy4k, in access, do without the library.\n"
 	"\n"
@@ -174,36 +175,48 @@ static void set_defaults(struct arguments *arguments)
 	options->threads[options->nr_threads++] = options->nr_cpus;
 }
 
-/* A new {"bench","results","goals"}, or NULL when the reason has been reported. */
-static json_t *run_bench(const struct bench *bench, const struct bench_options *options)
+static double busy_percent(const struct bench_load *load)
 {
-	json_t *results = json_array(), *goals = json_array(), *report;
+	if (!load->measured_ns)
+		return 0;
+	return round(1000.0 * (double)load->waited_ns / (double)load->measured_ns) / 10;
+}
 
+/* A new {"bench","results","goals","busy_percent"}, or NULL when the reason has been reported. */
+static json_t *run_bench(const struct bench *bench, struct bench_options *options)
+{
+	json_t *results = json_array(), *goals = json_array(), *report = NULL;
+	struct bench_load load = { 0 };
+
+	options->load = &load;
 	if (!results || !goals) {
 		bench_fail(bench, -ENOMEM, "cannot begin");
 	} else if (!bench->run(options, results)) {
 		bench->add_goals(results, goals);
-		report = json_pack("{s:s, s:O, s:O}", "bench", bench->name, "results", results,
-				   "goals", goals);
+		report = json_pack("{s:s, s:O, s:O, s:f}", "bench", bench->name, "results", results,
+				   "goals", goals, "busy_percent", busy_percent(&load));
 		if (!report)
 			bench_fail(bench, -ENOMEM, "cannot report");
-		json_decref(goals);
-		json_decref(results);
-		return report;
 	}
+	options->load = NULL;
 	json_decref(goals);
 	json_decref(results);
-	return NULL;
+	return report;
 }
 
 static int print_report(const struct bench *bench, const json_t *report)
 {
+	double busy = json_real_value(json_object_get(report, "busy_percent"));
 	int error = bench_print_rows(bench, json_object_get(report, "results"), stdout);
 
 	if (!error)
 		error = bench_print_goals(json_object_get(report, "goals"), stdout);
 	if (error)
 		bench_fail(bench, error, "cannot report");
+	if (busy >= MUCH_BUSY_PERCENT)
+		printf("Other work held the CPUs for %.0f %% of the time: a quieter machine will "
+		       "show better numbers.\n\n",
+		       busy);
 	/* The next benchmark takes a while. */
 	fflush(stdout);
 	return error;

@@ -81,8 +81,8 @@ static const char doc[] =
 	"Search for races and deadlocks: vCPUs use real memory of this process while other threads "
 	"replace it, invalidate other memory and update memslots, and all check each other.\v"
 	"The exit status is 0 only if there was no violation and no deadlock; with --scenario, if "
-	"the gates behaved as they are known to (rwsem deadlocks in nested-lock, count starves the "
-	"updater in starve).\n\n"
+	"the gates behaved as they are known to: in nested-lock rwsem deadlocks and no other does, "
+	"in starve no updater starves but that of count.\n\n"
 	"Example:\n"
 	"  stage2 torture --gate all --vms 3 --updaters 2 --seconds 60\n"
 	"  stage2 torture --scenario nested-lock";

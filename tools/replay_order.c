@@ -18,6 +18,13 @@
 #define TICK_NS UINT64_C(200000000)
 #define STACK_SIZE (256u << 10)
 
+/*
+ * How many events may be passed over, in a patience's time. An update that could wait mostly does
+ * not, and in the time it takes the whole recording could be passed over.
+ */
+#define AHEAD 64
+#define PATIENCE_NS UINT64_C(1000000)
+
 struct order;
 
 struct order_thread {
@@ -25,6 +32,7 @@ struct order_thread {
 	pthread_t id;
 	pthread_cond_t granted_cond;
 	size_t granted; /* the event it is to run next */
+	size_t in_call; /* the last call that it has started */
 	size_t remaining;
 	bool running;
 	struct order_thread *next_exited;
@@ -37,7 +45,8 @@ struct open_event {
 };
 
 struct order_process {
-	unsigned int in_flight; /* invalidations that were issued, until their end has returned */
+	unsigned int starting;	/* invalidations whose start was issued and has not returned */
+	unsigned int in_flight; /* ... whose start has returned and whose end has not */
 	unsigned int updates;	/* that were issued and have not returned */
 };
 
@@ -55,14 +64,18 @@ struct order {
 	size_t nr_open;
 	size_t room_open;
 	size_t nr_passed_over;
+	size_t may_pass_over; /* so many; more when that has not helped until patience_ns */
+	uint64_t patience_ns;
+	size_t nr_settling; /* processes where all that runs will return by itself */
 
 	/* Nothing more is issued until this event has returned, or, if it can wait, has begun. */
 	size_t alone;
 	bool alone_can_wait;
 
 	/*
-	 * Threads about to run an event that can wait, no longer under the lock. What is issued next
-	 * holds back until they do, lest an end overtake the update that waited for it when recorded.
+	 * Threads about to run an event that can wait, no longer under the lock. What is issued
+	 * next holds back until they do, lest an end overtake the update that waited for it when
+	 * recorded.
 	 */
 	atomic_uint entering;
 
@@ -87,6 +100,30 @@ static bool is_finished(const struct order *order)
 	return order->done == nr_events(order) || order->error;
 }
 
+/*
+ * Adds to the counts of @event's process. Updates wait, directly or behind each other, for what is
+ * in flight, and starts for updates; so while nothing is in flight, all of them return by
+ * themselves, and the cursor stays until they have.
+ */
+static void count_event(struct order *order, size_t event, int starting, int in_flight, int updates)
+{
+	struct order_process *process = &order->processes[plan_process(order->plan, event)];
+
+	order->nr_settling -= process->updates && !process->in_flight;
+	process->starting += (unsigned int)starting;
+	process->in_flight += (unsigned int)in_flight;
+	process->updates += (unsigned int)updates;
+	order->nr_settling += process->updates && !process->in_flight;
+}
+
+static bool is_update(const struct order *order, size_t event)
+{
+	enum trace_event_type type = order->plan->trace->events[event].type;
+
+	return type == TRACE_UPDATE || type == TRACE_VM_GONE;
+}
+
+/* An invalidation that is starting may be in flight already, only not be known to. */
 static bool can_wait(const struct order *order, size_t event)
 {
 	const struct order_process *process = &order->processes[plan_process(order->plan, event)];
@@ -94,7 +131,7 @@ static bool can_wait(const struct order *order, size_t event)
 	switch (order->plan->trace->events[event].type) {
 	case TRACE_UPDATE:
 	case TRACE_VM_GONE:
-		return process->in_flight;
+		return process->starting || process->in_flight;
 	case TRACE_START:
 		return order->options->starts_wait && process->updates;
 	default:
@@ -125,17 +162,12 @@ static void start_thread(struct order *order, struct order_thread *thread)
 
 static void issue(struct order *order, struct open_event *open)
 {
-	struct order_process *process = &order->processes[plan_process(order->plan, open->event)];
 	struct order_thread *thread = &order->threads[plan_thread(order->plan, open->event)];
 	enum trace_event_type type = order->plan->trace->events[open->event].type;
 
-	order->due_ns = 0;
 	order->alone = open->event;
 	order->alone_can_wait = can_wait(order, open->event);
-	if (type == TRACE_START)
-		process->in_flight++;
-	else if (type != TRACE_END)
-		process->updates++;
+	count_event(order, open->event, type == TRACE_START, 0, is_update(order, open->event));
 	open->issued = true;
 	thread->granted = open->event;
 	if (thread->running)
@@ -144,9 +176,20 @@ static void issue(struct order *order, struct open_event *open)
 		start_thread(order, thread);
 }
 
-/* Is @event held up by an open event before it, the first @nr_before? */
-static bool is_held_up(const struct order *order, size_t event, size_t nr_before)
+/*
+ * Must @event wait? @nr_before: the open events before it, @nr_waiting of them passed over. An end
+ * follows its own start and nothing else. Anything else may overtake AHEAD events that were passed
+ * over, and no more: where invalidations follow each other without a gap, an update that came late
+ * would find ever more of them in flight that were recorded long after it.
+ */
+static bool is_held_up(const struct order *order, size_t event, size_t nr_before, size_t nr_waiting)
 {
+	const struct trace_event *e = &order->plan->trace->events[event];
+
+	if (e->type == TRACE_END)
+		return order->threads[plan_thread(order->plan, event)].in_call != e->index;
+	if (nr_waiting > AHEAD)
+		return true;
 	for (size_t i = 0; i < nr_before; i++) {
 		if (plan_conflicts(order->plan, order->open[i].event, event))
 			return true;
@@ -156,11 +199,17 @@ static bool is_held_up(const struct order *order, size_t event, size_t nr_before
 
 static bool issue_passed_over(struct order *order)
 {
+	size_t nr_waiting = 0;
+
 	if (!order->nr_passed_over)
 		return false;
 	for (size_t i = 0; i < order->nr_open; i++) {
-		if (order->open[i].issued || is_held_up(order, order->open[i].event, i))
+		if (order->open[i].issued)
 			continue;
+		if (is_held_up(order, order->open[i].event, i, nr_waiting)) {
+			nr_waiting++;
+			continue;
+		}
 		order->nr_passed_over--;
 		issue(order, &order->open[i]);
 		return true;
@@ -168,11 +217,16 @@ static bool issue_passed_over(struct order *order)
 	return false;
 }
 
+static void wake_timer(struct order *order, uint64_t due_ns)
+{
+	order->due_ns = due_ns;
+	pthread_cond_signal(&order->main_cond);
+}
+
 static bool is_due(struct order *order, size_t event)
 {
 	const struct trace_event *events = order->plan->trace->events;
 
-	order->due_ns = 0;
 	if (order->speed <= 0)
 		return true;
 
@@ -183,8 +237,7 @@ static bool is_due(struct order *order, size_t event)
 
 	if (due <= now)
 		return true;
-	order->due_ns = due;
-	pthread_cond_signal(&order->main_cond);
+	wake_timer(order, due);
 	return false;
 }
 
@@ -206,17 +259,43 @@ static struct open_event *open_next(struct order *order)
 	return &order->open[order->nr_open++];
 }
 
+/* May the cursor go beyond what it has reached? */
+static bool may_go_ahead(struct order *order)
+{
+	uint64_t now;
+
+	if (order->nr_settling || order->cursor == nr_events(order))
+		return false;
+	if (order->nr_passed_over < order->may_pass_over)
+		return true;
+	now = clock_ns();
+	if (!order->patience_ns)
+		order->patience_ns = now + PATIENCE_NS;
+	if (now < order->patience_ns) {
+		wake_timer(order, order->patience_ns);
+		return false;
+	}
+	order->patience_ns = 0;
+	order->may_pass_over += AHEAD;
+	return true;
+}
+
 /* Issues what can be issued. Called with the lock held whenever something has changed. */
 static void advance(struct order *order)
 {
+	order->due_ns = 0;
 	if (order->alone != ORDER_NO_EVENT || order->error || issue_passed_over(order))
 		return;
-	while (order->cursor < nr_events(order) && is_due(order, order->cursor)) {
+	if (!order->nr_passed_over) {
+		order->may_pass_over = AHEAD;
+		order->patience_ns = 0;
+	}
+	while (may_go_ahead(order) && is_due(order, order->cursor)) {
 		struct open_event *open = open_next(order);
 
 		if (!open)
 			return;
-		if (!is_held_up(order, open->event, order->nr_open - 1)) {
+		if (!is_held_up(order, open->event, order->nr_open - 1, order->nr_passed_over)) {
 			issue(order, open);
 			return;
 		}
@@ -226,18 +305,17 @@ static void advance(struct order *order)
 
 static void close_event(struct order *order, size_t event)
 {
-	struct order_process *process = &order->processes[plan_process(order->plan, event)];
-	enum trace_event_type type = order->plan->trace->events[event].type;
+	const struct trace_event *e = &order->plan->trace->events[event];
 	size_t i = 0;
 
 	while (order->open[i].event != event)
 		i++;
 	memmove(order->open + i, order->open + i + 1,
 		(--order->nr_open - i) * sizeof(*order->open));
-	if (type == TRACE_END)
-		process->in_flight--;
-	else if (type != TRACE_START)
-		process->updates--;
+	count_event(order, event, -(e->type == TRACE_START),
+		    (e->type == TRACE_START) - (e->type == TRACE_END), -is_update(order, event));
+	if (e->type == TRACE_START)
+		order->threads[plan_thread(order->plan, event)].in_call = e->index;
 	if (order->alone == event)
 		order->alone = ORDER_NO_EVENT;
 	if (++order->done == nr_events(order))
@@ -384,6 +462,7 @@ static struct order *order_create(const struct replay_plan *plan)
 	for (size_t i = 0; order->threads && i < plan->nr_threads; i++) {
 		order->threads[i].order = order;
 		order->threads[i].granted = ORDER_NO_EVENT;
+		order->threads[i].in_call = ORDER_NO_EVENT;
 		order->threads[i].remaining = plan->thread_events[i];
 		pthread_cond_init(&order->threads[i].granted_cond, NULL);
 	}

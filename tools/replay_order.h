@@ -25,7 +25,7 @@
 struct order_options {
 	/* Recorded time is divided by it; 0: as fast as possible. */
 	double speed;
-	/* A start may have to wait for an update under way, behind whose writer it is in a rwsem. */
+	/* Starts may have to wait for an update under way, as behind a rwsem's writer. */
 	bool starts_wait;
 	/* Give up when no event was issued or returned for so long, though one could be; 0: never.
 	 */

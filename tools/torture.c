@@ -350,11 +350,12 @@ static void wait_for_the_end(struct torture *torture)
 		watch_progress(&torture->workers[0].watch);
 		nap();
 		if (o->progress)
-			fprintf(stderr, "\r%s: %.0f of %.0f s ", s2_gate_name(o->gate),
-				(double)(clock_ns() - begin) / 1e9, o->seconds);
+			fprintf(stderr, "\rstage2 torture: %s: %.0f of %.0f s ",
+				s2_gate_name(o->gate), (double)(clock_ns() - begin) / 1e9,
+				o->seconds);
 	}
 	if (o->progress)
-		fputs("\r\033[K", stderr);
+		fprintf(stderr, "\r%60s\r", "");
 }
 
 /* Joins those that were started, which the watchdog watches until the last is done. */

@@ -103,7 +103,8 @@ void torture_arena_destroy(struct torture_arena *arena)
 	close(arena->canary_fd);
 }
 
-static int replace(struct torture_arena *arena, unsigned int first, unsigned int nr, int flags, int fd)
+static int replace(struct torture_arena *arena, unsigned int first, unsigned int nr, int flags,
+		   int fd)
 {
 	void *at = arena->base + first * S2_PAGE_SIZE;
 	void *mapped = mmap(at, nr * S2_PAGE_SIZE, PROT_READ | PROT_WRITE,
@@ -133,7 +134,8 @@ int torture_arena_map_fresh(struct torture_arena *arena, unsigned int first, uns
 	return error;
 }
 
-uint64_t torture_arena_canary_damage(const struct torture_arena *arena, unsigned int first, unsigned int nr)
+uint64_t torture_arena_canary_damage(const struct torture_arena *arena, unsigned int first,
+				     unsigned int nr)
 {
 	uint64_t damage = 0;
 
@@ -156,7 +158,8 @@ uint64_t torture_arena_page_sum(const struct torture_arena *arena, unsigned int 
 	return sum;
 }
 
-enum torture_violation torture_arena_check(uint64_t value, const struct torture_arena_expected *expected)
+enum torture_violation torture_arena_check(uint64_t value,
+					   const struct torture_arena_expected *expected)
 {
 	uint64_t body = value & BODY_MASK;
 	enum word_kind kind = (enum word_kind)(body >> 45);

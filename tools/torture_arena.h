@@ -68,7 +68,8 @@ int torture_arena_map_canaries(struct torture_arena *arena, unsigned int first, 
 int torture_arena_map_fresh(struct torture_arena *arena, unsigned int first, unsigned int nr);
 
 /* How many words of @nr pages of canaries are not as they were mapped. */
-uint64_t torture_arena_canary_damage(const struct torture_arena *arena, unsigned int first, unsigned int nr);
+uint64_t torture_arena_canary_damage(const struct torture_arena *arena, unsigned int first,
+				     unsigned int nr);
 
 /* A sum over a page's words, to tell whether any has changed. */
 uint64_t torture_arena_page_sum(const struct torture_arena *arena, unsigned int page);
@@ -88,6 +89,7 @@ struct torture_arena_expected {
 	uint64_t last;
 };
 
-enum torture_violation torture_arena_check(uint64_t value, const struct torture_arena_expected *expected);
+enum torture_violation torture_arena_check(uint64_t value,
+					   const struct torture_arena_expected *expected);
 
 #endif

@@ -225,6 +225,7 @@ static int visit(struct torture_worker *w, struct torture_vm *vm)
 	open = percent(w, 80) && torture_start(w, &inv, start, start + 32 * S2_PAGE_SIZE, 0);
 	watch_now(&w->watch, WATCH_VM_PUT, 0, 0);
 	s2_vm_put(vm->vm);
+	vm->vm = NULL;
 	if (!error)
 		s2_vcpu_destroy(w->vcpu);
 	announce(&vm->slots[0], 0, 0);

@@ -97,7 +97,9 @@ static bool answered(struct torture_worker *w, const struct access *a, bool stor
 static void check_loaded(struct torture_worker *w, const struct access *a, unsigned int word,
 			 uint64_t value)
 {
-	struct torture_arena_expected expected = { .word = word, .residue = a->residue, .page = -1 };
+	struct torture_arena_expected expected = { .word = word,
+						   .residue = a->residue,
+						   .page = -1 };
 	enum torture_violation kind;
 
 	if (a->here && stayed(a)) {
@@ -227,6 +229,7 @@ static void invalidate_and_load(struct torture_worker *w, struct access *a)
 
 	if (!a->here || !torture_start(w, &inv, hva, hva + S2_PAGE_SIZE, 0))
 		return;
+	watch_now(&w->watch, WATCH_GUEST, w->vm->index, 0);
 	error = s2_vcpu_load64(w->vcpu, a->gpa, &value);
 	if (stayed(a) && error != -EDEADLK)
 		complain(w, a, error ? TORTURE_BAD_ERROR : TORTURE_STALE_READ,
@@ -241,12 +244,13 @@ static void invalidate_and_load(struct torture_worker *w, struct access *a)
  */
 static void dwell(struct torture_worker *w, struct access *a)
 {
-	for (unsigned int i = pick(w, 400); i; i--) {
+	for (unsigned int i = pick(w, percent(w, 10) ? 4000 : 400); i; i--) {
 		if (i % 4)
 			load(w, a);
 		else
 			store(w, a);
 		count(w, TORTURE_ACCESSES, 1);
+		watch_progress(&w->watch);
 	}
 }
 

@@ -109,7 +109,9 @@ void s2_guest_exit(struct s2_guest *guest)
 {
 	struct s2_guest **link = &s2_entered_guests;
 
-	guest_leave(guest);
+	/* A provider may end a vCPU's stay that a call of ours has interrupted. */
+	if (!guest->left)
+		guest_leave(guest);
 	while (*link && *link != guest)
 		link = &(*link)->next_entered;
 	if (*link)
@@ -133,7 +135,8 @@ bool s2_in_guest_mode(void)
 /*
  * One that faults takes the others out with it, since a flush that waits for them
  * may hold the lock the fault needs. Calls nest, a provider may use a vCPU of its
- * own, so each guest counts: who took it out brings it back, and nobody sooner.
+ * own, so each guest counts: who took it out brings it back, and nobody sooner; one
+ * entered meanwhile was not taken out and is not brought back.
  */
 bool s2_guest_leave_all(void)
 {
@@ -146,7 +149,7 @@ bool s2_guest_leave_all(void)
 void s2_guest_return_all(void)
 {
 	for (struct s2_guest *guest = s2_entered_guests; guest; guest = guest->next_entered)
-		if (--guest->left == 0)
+		if (guest->left && --guest->left == 0)
 			guest_return(guest);
 }
 

@@ -334,8 +334,11 @@ static int start_nonblock(struct s2_mm *mm, struct s2_invalidation *inv, struct 
 		struct s2_hva_index index = index_at(mm, inv->view, i);
 
 		unlock_concerned(&index, &range);
-		if (ret)
-			gate_end(mm, &index, inv->flags);
+	}
+	for (unsigned i = 0; ret && i < nr; i++) {
+		struct s2_hva_index index = index_at(mm, inv->view, i);
+
+		gate_end(mm, &index, inv->flags);
 	}
 	return ret;
 }

@@ -94,7 +94,8 @@ static void expect_report(json_t *report, const char *name, size_t rows)
 	json_t *goals = json_object_get(report, "goals"), *goal;
 	size_t i;
 
-	assert_int_equal(json_object_size(report), 3);
+	assert_int_equal(json_object_size(report), 4);
+	assert_true(json_is_number(json_object_get(report, "busy_percent")));
 	assert_string_equal(json_string_value(json_object_get(report, "bench")), name);
 	assert_int_equal(json_array_size(json_object_get(report, "results")), rows);
 	assert_true(json_array_size(goals) > 0);

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of invalidations in flight, by itself: claiming, waiting, ownership,
+ * grace periods, and the states an entry is in for an instant only, which these
+ * tests make by hand.
+ */
+#include "notifier/fixture.h"
+
+#include "base/alloc.h"
+#include "mm/inflight.h"
+
+#define ENTRIES 8
+
+static int setup_table(void **state)
+{
+	struct s2_inflight *table = aligned_alloc(64, (sizeof(*table) + 63) / 64 * 64);
+
+	*state = table;
+	return table ? s2_inflight_init(table, &s2_libc_allocator, ENTRIES) : -1;
+}
+
+static int teardown_table(void **state)
+{
+	s2_inflight_free(*state, &s2_libc_allocator);
+	free(*state);
+	return 0;
+}
+
+static void enter(struct s2_inflight *table, struct s2_invalidation *inv, uint64_t page,
+		  uint64_t nr)
+{
+	*inv = (struct s2_invalidation){ .start = page * PAGE, .end = (page + nr) * PAGE };
+	s2_inflight_enter(table, inv);
+}
+
+static unsigned occupied(struct s2_inflight *table)
+{
+	unsigned nr = 0;
+
+	for (unsigned i = 0; i <= table->mask; i++)
+		nr += atomic_load(&table->entries[i].seq) & S2_INFLIGHT_OCCUPIED;
+	return nr;
+}
+
+static void a_pair_takes_one_entry_and_gives_it_back(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct s2_invalidation inv;
+
+	enter(table, &inv, 5, 1);
+	assert_non_null(inv.entry);
+	assert_int_equal(occupied(table), 1);
+	s2_inflight_leave(table, &inv);
+	assert_int_equal(occupied(table), 0);
+}
+
+static void a_thread_comes_back_to_its_entry(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct s2_invalidation first, second;
+
+	enter(table, &first, 5, 1);
+	s2_inflight_leave(table, &first);
+	enter(table, &second, 9, 1);
+	assert_ptr_equal(second.entry, first.entry);
+	s2_inflight_leave(table, &second);
+}
+
+static void a_nested_pair_does_not_move_the_thread(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct s2_invalidation outer, inner, again;
+
+	enter(table, &outer, 5, 1);
+	enter(table, &inner, 6, 1);
+	assert_ptr_not_equal(inner.entry, outer.entry);
+	s2_inflight_leave(table, &inner);
+	s2_inflight_leave(table, &outer);
+	enter(table, &again, 5, 1);
+	assert_ptr_equal(again.entry, outer.entry);
+	s2_inflight_leave(table, &again);
+}
+
+static void what_does_not_fit_overflows(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct s2_invalidation inv[ENTRIES + 2];
+
+	for (unsigned i = 0; i < ENTRIES + 2; i++) {
+		enter(table, &inv[i], i, 1);
+		assert_int_equal(inv[i].entry == NULL, i >= ENTRIES);
+	}
+	assert_int_equal(atomic_load(&table->overflow[0]) + atomic_load(&table->overflow[1]), 2);
+	for (unsigned i = 0; i < ENTRIES + 2; i++)
+		s2_inflight_leave(table, &inv[i]);
+	assert_int_equal(atomic_load(&table->overflow[0]) + atomic_load(&table->overflow[1]), 0);
+	assert_int_equal(occupied(table), 0);
+}
+
+static void a_thread_owns_what_it_started_where_it_overlaps(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct s2_invalidation inv;
+
+	enter(table, &inv, 5, 2);
+	assert_true(s2_inflight_owned(table, 6 * PAGE, 9 * PAGE));
+	assert_true(s2_inflight_owned(table, 0, UINT64_MAX));
+	assert_false(s2_inflight_owned(table, 0, 5 * PAGE));
+	assert_false(s2_inflight_owned(table, 7 * PAGE, 9 * PAGE));
+	s2_inflight_leave(table, &inv);
+	assert_false(s2_inflight_owned(table, 0, UINT64_MAX));
+}
+
+struct ask {
+	struct task task;
+	struct s2_inflight *table;
+	struct s2_inflight_entry *claims; /* an entry that is to look like the asker's */
+	bool owned;
+};
+
+static void ask_owned(void *arg)
+{
+	struct ask *ask = arg;
+
+	if (ask->claims)
+		atomic_store(&ask->claims->owner, s2_thread_self());
+	ask->owned = s2_inflight_owned(ask->table, 0, UINT64_MAX);
+}
+
+static void a_thread_does_not_own_what_another_started(void **state)
+{
+	struct ask ask = { .table = *state };
+	struct s2_invalidation inv;
+
+	enter(ask.table, &inv, 5, 2);
+	task_start(&ask.task, ask_owned, &ask);
+	task_join(&ask.task);
+	assert_false(ask.owned);
+	s2_inflight_leave(ask.table, &inv);
+}
+
+static void a_range_is_covered_while_any_thread_invalidates_it(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct s2_invalidation inv;
+
+	assert_false(s2_inflight_covers(table, 0, UINT64_MAX));
+	enter(table, &inv, 5, 2);
+	assert_true(s2_inflight_covers(table, 6 * PAGE, 7 * PAGE));
+	assert_false(s2_inflight_covers(table, 7 * PAGE, 8 * PAGE));
+	s2_inflight_leave(table, &inv);
+	assert_false(s2_inflight_covers(table, 0, UINT64_MAX));
+}
+
+static void a_grace_period_waits_for_those_in_flight_at_its_beginning(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct s2_invalidation before, after;
+
+	enter(table, &before, 5, 1);
+	s2_inflight_grace_begin(table);
+	enter(table, &after, 6, 1);
+	assert_false(s2_inflight_grace_passed(table));
+	s2_inflight_leave(table, &before);
+	assert_true(s2_inflight_grace_passed(table));
+	s2_inflight_leave(table, &after);
+}
+
+static void a_grace_period_does_not_wait_for_the_next_occupant(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct s2_invalidation before, after;
+
+	enter(table, &before, 5, 1);
+	s2_inflight_grace_begin(table);
+	s2_inflight_leave(table, &before);
+	enter(table, &after, 6, 1);
+	assert_ptr_equal(after.entry, before.entry);
+	assert_true(s2_inflight_grace_passed(table));
+	s2_inflight_leave(table, &after);
+}
+
+static void a_grace_period_waits_for_those_beyond_the_table(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct s2_invalidation inv[ENTRIES + 1];
+
+	for (unsigned i = 0; i < ENTRIES + 1; i++)
+		enter(table, &inv[i], i, 1);
+	s2_inflight_grace_begin(table);
+	for (unsigned i = 0; i < ENTRIES; i++)
+		s2_inflight_leave(table, &inv[i]);
+	assert_false(s2_inflight_grace_passed(table));
+	s2_inflight_leave(table, &inv[ENTRIES]);
+	assert_true(s2_inflight_grace_passed(table));
+}
+
+static void an_empty_table_has_no_grace_period_to_wait_for(void **state)
+{
+	struct s2_inflight *table = *state;
+
+	s2_inflight_grace_begin(table);
+	assert_true(s2_inflight_grace_passed(table));
+}
+
+/*
+ * Leaving takes two stores: end, then seq. Between the two the entry has an occupant
+ * without an end, as between the two steps of entering; who looks then must wait
+ * for the second, and for no occupant after it.
+ */
+static void make_leaving(struct s2_inflight *table, struct s2_invalidation *inv)
+{
+	enter(table, inv, 5, 1);
+	atomic_store(&((struct s2_inflight_entry *)inv->entry)->end, 0);
+}
+
+static void have_left(struct s2_invalidation *inv)
+{
+	atomic_fetch_add(&((struct s2_inflight_entry *)inv->entry)->seq, 1);
+}
+
+static void a_grace_period_begun_while_one_leaves_passes(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct s2_invalidation inv;
+
+	make_leaving(table, &inv);
+	s2_inflight_grace_begin(table);
+	assert_false(s2_inflight_grace_passed(table));
+	have_left(&inv);
+	assert_true(s2_inflight_grace_passed(table));
+}
+
+static void who_asks_for_owned_while_one_leaves_gets_an_answer(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct ask ask = { .table = table };
+	struct s2_invalidation inv;
+
+	make_leaving(table, &inv);
+	/* The starter asks while another thread ends the pair. */
+	ask.claims = inv.entry;
+	task_start(&ask.task, ask_owned, &ask);
+	grace();
+	have_left(&inv);
+	task_join(&ask.task);
+	assert_false(ask.owned);
+}
+
+/* The same as seen by a memslot update, which alone knows how to wait. */
+static void an_update_that_looks_while_one_leaves_goes_on(void **state)
+{
+	struct world *w = world_create((struct s2_mm_config){ .inflight_entries = 1 });
+	struct s2_inflight_entry *entry;
+	struct s2_invalidation inv;
+	struct update up = { 0 };
+
+	(void)state;
+	assert_int_equal(start_elsewhere(w, &inv, 0), 0);
+	entry = inv.entry;
+	atomic_store(&entry->end, 0);
+	update_start(&up, w->vm, elsewhere_region(w));
+	/* For it to look; if it comes too late, it has nothing to look at. */
+	grace();
+	atomic_fetch_add(&entry->seq, 1);
+	assert_int_equal(update_finish(&up), 0);
+	assert_int_equal(world_destroy(w), 0);
+}
+
+/* Entering takes two steps: the claim, then the end; who comes between waits for the second. */
+static void an_update_that_looks_while_one_enters_waits_for_it(void **state)
+{
+	struct world *w = world_create((struct s2_mm_config){ .inflight_entries = 1 });
+	struct s2_inflight_entry *entry;
+	struct s2_invalidation inv;
+	struct update up = { 0 };
+	uint64_t end;
+
+	(void)state;
+	assert_int_equal(start_elsewhere(w, &inv, 0), 0);
+	entry = inv.entry;
+	end = atomic_exchange(&entry->end, 0);
+	update_start(&up, w->vm, elsewhere_region(w));
+	assert_true(update_blocked(&up));
+	atomic_store(&entry->end, end);
+	assert_true(update_blocked(&up));
+	end_pair(w, &inv);
+	assert_int_equal(update_finish(&up), 0);
+	assert_int_equal(world_destroy(w), 0);
+}
+
+#define STRESS_THREADS 4
+
+struct stress {
+	struct task task;
+	struct s2_inflight *table;
+	_Atomic unsigned *inside; /* by entry: how many believe it is theirs */
+	unsigned shared;
+};
+
+static void enter_and_leave(void *arg)
+{
+	struct stress *stress = arg;
+
+	for (unsigned i = 0; i < 20000; i++) {
+		struct s2_invalidation inv;
+		struct s2_inflight_entry *entry;
+
+		enter(stress->table, &inv, i % 100, 1 + i % 3);
+		entry = inv.entry;
+		if (entry) {
+			unsigned at = (unsigned)(entry - stress->table->entries);
+
+			stress->shared += atomic_fetch_add(&stress->inside[at], 1) != 0;
+			atomic_fetch_sub(&stress->inside[at], 1);
+		}
+		s2_inflight_leave(stress->table, &inv);
+	}
+}
+
+static void an_entry_has_one_occupant_at_a_time(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct stress stress[STRESS_THREADS] = { 0 };
+	_Atomic unsigned inside[ENTRIES] = { 0 };
+
+	for (unsigned i = 0; i < STRESS_THREADS; i++) {
+		stress[i].table = table;
+		stress[i].inside = inside;
+		task_start(&stress[i].task, enter_and_leave, &stress[i]);
+	}
+	for (unsigned i = 0; i < STRESS_THREADS; i++) {
+		task_join(&stress[i].task);
+		assert_int_equal(stress[i].shared, 0);
+	}
+	assert_int_equal(occupied(table), 0);
+}
+
+#define ON_TABLE(test) cmocka_unit_test_setup_teardown(test, setup_table, teardown_table)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		ON_TABLE(a_pair_takes_one_entry_and_gives_it_back),
+		ON_TABLE(a_thread_comes_back_to_its_entry),
+		ON_TABLE(a_nested_pair_does_not_move_the_thread),
+		ON_TABLE(what_does_not_fit_overflows),
+		ON_TABLE(a_thread_owns_what_it_started_where_it_overlaps),
+		ON_TABLE(a_thread_does_not_own_what_another_started),
+		ON_TABLE(a_range_is_covered_while_any_thread_invalidates_it),
+		ON_TABLE(a_grace_period_waits_for_those_in_flight_at_its_beginning),
+		ON_TABLE(a_grace_period_does_not_wait_for_the_next_occupant),
+		ON_TABLE(a_grace_period_waits_for_those_beyond_the_table),
+		ON_TABLE(an_empty_table_has_no_grace_period_to_wait_for),
+		ON_TABLE(a_grace_period_begun_while_one_leaves_passes),
+		ON_TABLE(who_asks_for_owned_while_one_leaves_gets_an_answer),
+		cmocka_unit_test(an_update_that_looks_while_one_leaves_goes_on),
+		cmocka_unit_test(an_update_that_looks_while_one_enters_waits_for_it),
+		ON_TABLE(an_entry_has_one_occupant_at_a_time),
+	};
+
+	return cmocka_run_group_tests_name("invalidations in flight", tests, NULL, NULL);
+}
