@@ -70,7 +70,9 @@ S2_API void s2_invalidate_range_end(struct s2_mm *mm, struct s2_invalidation *in
  * Tells that the page at @hva was replaced by *@page, inside the bracket @inv:
  * SPTEs of @hva are pointed at the new page, read-only, or zapped if the new
  * page is writable (the next fault maps it). Does nothing if @inv was elided:
- * no memslot is there. May sleep.
+ * no memslot is there; and as a rule finds nothing to do otherwise, since start()
+ * has zapped the range and faults wait for end(), which is why Linux has dropped
+ * the call since. May sleep.
  *
  * -EINVAL: a NULL pointer, @inv is not open on @mm, @hva is not a multiple of
  *          4 KiB or not inside @inv, or @page is not a 4 KiB page.

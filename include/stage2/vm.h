@@ -70,6 +70,10 @@ S2_API void s2_vm_put(struct s2_vm *vm);
  * gate), that were in flight (rwsem), or until none is in flight (count).
  * Deleting and re-flagging wait for nobody under the range gate.
  *
+ * Two threads that each hold an invalidation open and each add a memslot over the
+ * other's range, of any VMs of one s2_mm, wait for each other for ever: end first,
+ * then update.
+ *
  * There is one address space, as on a KVM without SMM: the upper 16 bits of the
  * slot number must be 0.
  *

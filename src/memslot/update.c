@@ -138,7 +138,8 @@ static int prepare_memslot(struct s2_update *up, const struct kvm_userspace_memo
 static int prepare(struct s2_update *up, const struct kvm_userspace_memory_region *mem)
 {
 	/* A move takes its memslot out and puts it in again, and any replacement may have to. */
-	unsigned steps = up->old && up->new ? 2 : 1;
+	bool replaces = up->change == S2_REGION_MOVE || up->change == S2_REGION_FLAGS_ONLY;
+	unsigned steps = replaces ? 2 : 1;
 	int ret = prepare_memslot(up, mem);
 
 	if (!ret)
@@ -219,8 +220,10 @@ static struct s2_gfn_range whole(struct s2_memslot *slot)
 /* Tells lock_slots() for whose end() the holder of slots_lock waits. */
 static void tell_wait(struct s2_vm *vm, uint64_t start, uint64_t end)
 {
-	atomic_store_explicit(&vm->update_wait_start, start, memory_order_relaxed);
-	atomic_store_explicit(&vm->update_wait_end, end, memory_order_relaxed);
+	/* An end of 0 is nobody; the last wait's start stays then, so that no reader takes 0 for it. */
+	if (end)
+		atomic_store_explicit(&vm->update_wait_start, start, memory_order_release);
+	atomic_store_explicit(&vm->update_wait_end, end, memory_order_release);
 }
 
 static void swap_begin(struct s2_update *up)
@@ -367,10 +370,13 @@ static bool would_deadlock(struct s2_update *up, const struct kvm_userspace_memo
 /* Does the holder of slots_lock wait for an invalidation of the calling thread's? */
 static bool waits_for_me(struct s2_vm *vm)
 {
-	uint64_t start = atomic_load_explicit(&vm->update_wait_start, memory_order_relaxed);
-	uint64_t end = atomic_load_explicit(&vm->update_wait_end, memory_order_relaxed);
+	uint64_t end = atomic_load_explicit(&vm->update_wait_end, memory_order_acquire);
+	uint64_t start = atomic_load_explicit(&vm->update_wait_start, memory_order_acquire);
 
-	return start < end && s2_inflight_owned(&vm->mm->inflight, start, end);
+	/* The end again: the start may be that of the next update. */
+	return start < end &&
+	       end == atomic_load_explicit(&vm->update_wait_end, memory_order_relaxed) &&
+	       s2_inflight_owned(&vm->mm->inflight, start, end);
 }
 
 /*

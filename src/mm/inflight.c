@@ -251,20 +251,40 @@ static bool overflowing(struct s2_inflight *table)
 	       atomic_load_explicit(&table->overflow[1], memory_order_seq_cst);
 }
 
+static void await_left(struct s2_inflight *table, const struct s2_inflight_seen *seen, unsigned nr)
+{
+	for (unsigned i = 0; i < nr; i++) {
+		unsigned round = 0;
+
+		while (seq_of(&table->entries[seen[i].index]) == seen[i].seq)
+			back_off(&round);
+	}
+}
+
+/*
+ * All are looked at before the first is waited for, so that nobody who comes
+ * meanwhile is: whoever holds that one may be waiting for us. As many as fit on
+ * the stack, which is the whole table unless it was made larger.
+ */
 void s2_inflight_wait(struct s2_inflight *table, uint64_t start, uint64_t end)
 {
+	struct s2_inflight_seen seen[S2_INFLIGHT_DEFAULT];
+	unsigned nr_seen = 0;
+
 	/* Barrier D: our publication in the index before the look at the entries. Pairs with C. */
 	atomic_thread_fence(memory_order_seq_cst);
 	for (unsigned i = 0, nr = nr_used(table); i < nr; i++) {
-		struct s2_inflight_entry *entry = &table->entries[i];
-		uint64_t seq = seq_of(entry);
-		unsigned round = 0;
+		uint64_t seq = seq_of(&table->entries[i]);
 
-		if (!occupant_overlaps(entry, seq, start, end))
+		if (!occupant_overlaps(&table->entries[i], seq, start, end))
 			continue;
-		while (seq_of(entry) == seq)
-			back_off(&round);
+		if (nr_seen == S2_INFLIGHT_DEFAULT) {
+			await_left(table, seen, nr_seen);
+			nr_seen = 0;
+		}
+		seen[nr_seen++] = (struct s2_inflight_seen){ i, seq };
 	}
+	await_left(table, seen, nr_seen);
 	if (overflowing(table))
 		wait_for_overflow(table);
 }

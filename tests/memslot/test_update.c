@@ -758,10 +758,37 @@ static void test_updates_by_many_threads_on_many_vms(void **state)
 	under_each_gate(stress);
 }
 
+#define MANY_SLOTS 2000
+
+/* Enough for trees of three levels, whose nodes split and merge on the way. */
+static void many_slots(struct small_vm *small)
+{
+	for (unsigned i = 0; i < MANY_SLOTS; i++)
+		assert_int_equal(set_slot(small->vm, i, 10 + 2 * i, 1, i % 8, 0), 0);
+	for (unsigned round = 0; round < 2; round++)
+		for (unsigned i = 0; i < MANY_SLOTS; i++)
+			assert_int_equal(set_slot(small->vm, i, 10 + 2 * i, 1, i % 8,
+						  round ? 0 : KVM_MEM_LOG_DIRTY_PAGES), 0);
+	for (unsigned i = 0; i < MANY_SLOTS; i++)
+		assert_int_equal(set_slot(small->vm, i, 11 + 2 * i, 1, i % 8, 0), 0);
+	for (unsigned i = 0; i < MANY_SLOTS; i++)
+		assert_hva(small->vm, 11 + 2 * i, i % 8);
+	for (unsigned i = 0; i < MANY_SLOTS; i++)
+		assert_int_equal(set_slot(small->vm, i, 0, 0, 0, 0), 0);
+	assert_related(small, 0, 8, false);
+}
+
+/* An update reserves its tree nodes beforehand; too few, and it stops in the middle. */
+static void test_each_of_many_slots_is_re_flagged_and_moved(void **state)
+{
+	under_each_gate(many_slots);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_created_slot_is_found_by_gfn_and_by_hva),
+		cmocka_unit_test(test_each_of_many_slots_is_re_flagged_and_moved),
 		cmocka_unit_test(test_deleted_slot_is_gone_and_its_neighbour_is_not),
 		cmocka_unit_test(test_moved_slot_has_its_contents_at_its_new_place_only),
 		cmocka_unit_test(test_slot_moves_over_its_own_old_place),
