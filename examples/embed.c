@@ -4,6 +4,9 @@
  * counts in it, and a main thread that takes pages away underneath. Whatever the
  * main thread drops reads as zero from then on; nothing stale is ever seen.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include <pthread.h>
 #include <stage2/stage2.h>
 #include <stdio.h>

@@ -6,8 +6,8 @@
  *               s2_mm_create                       NULL; each field of the config
  *               s2_mm_put                          NULL
  *               s2_mm_get_stats                    NULL
- *   notifier.h  s2_invalidate_range_start          NULL; empty, backward, misaligned, wrapping;
- * flags s2_invalidate_range_end            NULL; twice, never started, of another s2_mm
+ *   notifier.h  s2_invalidate_range_start          NULL; empty, backward, misaligned, wrapping; flags
+ *               s2_invalidate_range_end            NULL; twice, never started, of another s2_mm
  *               s2_change_pte                      NULL; token closed, of another s2_mm; hva
  *                                                  misaligned, outside; page of 2 MiB, misaligned
  *               s2_clear_flush_young, _clear_young,
@@ -26,8 +26,9 @@
  *               s2_vcpu_destroy                    NULL; in guest mode
  *               s2_vcpu_enter                      NULL; twice, on two threads
  *               s2_vcpu_exit                       NULL; twice, on another thread
- *               s2_vcpu_load8..64, _store8..64     out of guest mode, wrapping, beyond the last
- * gfn, into a hole; NULL has no answer, as a hit does not look s2_vcpu_poll out of guest mode
+ *               s2_vcpu_load8..64, _store8..64     NULL; out of guest mode, wrapping, beyond the last
+ *                                                  gfn, into a hole
+ *               s2_vcpu_poll                       NULL; out of guest mode
  *               s2_vcpu_read, _write               NULL; wrapping; into a hole
  *               s2_vcpu_get_stats                  NULL
  *               s2_is_mmio                         answers that are none
@@ -808,9 +809,29 @@ static void test_process_calls(void **state)
 	assert_int_equal(errno, saved);
 }
 
+static void test_inline_accesses_with_null(void **state)
+{
+	struct small_vm small;
+	uint64_t value = UNTOUCHED;
+
+	small_vm_begin(&small, S2_GATE_RANGE, NULL);
+	assert_int_equal(set_slot(small.vm, 0, 0, 1, 0, 0), 0);
+	assert_int_equal(s2_vcpu_enter(small.vcpu), 0);
+	assert_int_equal(s2_vcpu_load64(NULL, 0, &value), -EINVAL);
+	assert_int_equal(s2_vcpu_store64(NULL, 0, value), -EINVAL);
+	/* Twice: the first would miss, the second hit. */
+	assert_int_equal(s2_vcpu_load64(small.vcpu, 0, NULL), -EINVAL);
+	assert_int_equal(s2_vcpu_load64(small.vcpu, 0, &value), 0);
+	assert_int_equal(s2_vcpu_load64(small.vcpu, 0, NULL), -EINVAL);
+	s2_vcpu_poll(NULL);
+	assert_int_equal(s2_vcpu_exit(small.vcpu), 0);
+	small_vm_end(&small);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_inline_accesses_with_null),
 		cmocka_unit_test(test_gate_name),
 		cmocka_unit_test(test_mm_create),
 		cmocka_unit_test(test_mm_put_and_get_stats),

@@ -182,6 +182,12 @@ static int replay_file(const struct replay_options *options, const char *name, j
 		fprintf(stderr, "stage2 replay: %s\n", err.message);
 		return 1;
 	}
+	/* Not an error: the counts are what they are. But nobody records a VMM for this. */
+	if (!trace->count[TRACE_MEMSLOT])
+		fprintf(stderr,
+			"stage2 replay: %s: no memslot in it; record a program that uses KVM, with "
+			"ioctl in -e trace=\n",
+			name);
 	error = replay_plan_create(name, trace, &plan);
 	if (!error) {
 		error = replay_plan(options, plan, reports);

@@ -105,14 +105,6 @@ static error_t parse_scenario(struct torture_command *c, const char *arg, struct
 	return 0;
 }
 
-static error_t parse_gates(struct torture_command *c, const char *arg, struct argp_state *state)
-{
-	if (strcmp(arg, "all"))
-		return option_parse_gates(state, "--gate", arg, &c->gates);
-	c->gates = ALL_GATES;
-	return 0;
-}
-
 static const struct count_option {
 	enum key key;
 	const char *name;
@@ -174,7 +166,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case KEY_GATE:
-		return parse_gates(c, arg, state);
+		return option_parse_gates(state, "--gate", arg, &c->gates);
 	case KEY_SECONDS:
 		return parse_seconds(c, arg, state);
 	case KEY_SCENARIO:
@@ -390,12 +382,25 @@ static int print_nested_text(const struct torture_nested results[S2_NR_GATES], b
 	return 0;
 }
 
+/* What a scenario is at, on a terminal; NULL clears the line. */
+static void show_scenario(const struct torture_command *c, const char *what)
+{
+	if (!c->options.progress)
+		return;
+	if (what)
+		fprintf(stderr, "\rstage2 torture: %-40s", what);
+	else
+		fprintf(stderr, "\r%60s\r", "");
+}
+
 static int run_nested_lock(const struct torture_command *c)
 {
 	struct torture_nested *results = calloc(S2_NR_GATES, sizeof(*results));
-	int error = results ? torture_nested_lock(SCENARIO_PATIENCE_S, results) : -ENOMEM;
-	int status = 1;
+	int status = 1, error;
 
+	show_scenario(c, "all gates; a deadlock takes 3 s to tell");
+	error = results ? torture_nested_lock(SCENARIO_PATIENCE_S, results) : -ENOMEM;
+	show_scenario(c, NULL);
 	if (error) {
 		fprintf(stderr, "stage2 torture: could not go on: %s\n", strerror(-error));
 	} else {
@@ -454,8 +459,11 @@ static int run_starve(const struct torture_command *c)
 	int status;
 
 	for (unsigned int gate = 0; gate < S2_NR_GATES; gate++) {
-		int error = torture_starve((enum s2_gate)gate, c->options.seconds, &results[gate]);
+		int error;
 
+		show_scenario(c, s2_gate_name((enum s2_gate)gate));
+		error = torture_starve((enum s2_gate)gate, c->options.seconds, &results[gate]);
+		show_scenario(c, NULL);
 		if (error) {
 			fprintf(stderr, "stage2 torture: %s: could not go on: %s\n",
 				s2_gate_name((enum s2_gate)gate), strerror(-error));

@@ -81,6 +81,10 @@ error_t option_parse_real(const struct argp_state *state, const char *option, co
 error_t option_parse_gates(const struct argp_state *state, const char *option, const char *text,
 			   unsigned int *gates)
 {
+	if (!strcmp(text, "all")) {
+		*gates = (1u << S2_NR_GATES) - 1;
+		return 0;
+	}
 	for (const char *p = text;; p++) {
 		char name[16];
 		size_t len = strcspn(p, ",");

@@ -26,7 +26,7 @@ error_t option_parse_number(const struct argp_state *state, const char *option, 
 error_t option_parse_real(const struct argp_state *state, const char *option, const char *text,
 			  double min, double max, double *out);
 
-/* Adds the gates named in "range,count" to *@gates, a mask of 1 << gate. */
+/* Adds the gates named in "range,count", or "all", to *@gates, a mask of 1 << gate. */
 error_t option_parse_gates(const struct argp_state *state, const char *option, const char *text,
 			   unsigned int *gates);
 

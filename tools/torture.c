@@ -344,15 +344,16 @@ static void nap(void)
 static void wait_for_the_end(struct torture *torture)
 {
 	const struct torture_options *o = &torture->options;
-	uint64_t begin = clock_ns(), end = begin + (uint64_t)(o->seconds * 1e9);
+	uint64_t begin = clock_ns(), end = begin + (uint64_t)(o->seconds * 1e9), told = UINT64_MAX;
 
 	while (!stopped(torture) && clock_ns() < end) {
 		watch_progress(&torture->workers[0].watch);
 		nap();
-		if (o->progress)
-			fprintf(stderr, "\rstage2 torture: %s: %.0f of %.0f s ",
-				s2_gate_name(o->gate), (double)(clock_ns() - begin) / 1e9,
-				o->seconds);
+		if (o->progress && (clock_ns() - begin) / 1000000000 != told) {
+			told = (clock_ns() - begin) / 1000000000;
+			fprintf(stderr, "\rstage2 torture: %s: %" PRIu64 " of %.0f s ",
+				s2_gate_name(o->gate), told, o->seconds);
+		}
 	}
 	if (o->progress)
 		fprintf(stderr, "\r%60s\r", "");

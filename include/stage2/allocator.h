@@ -18,10 +18,10 @@ extern "C" {
  * @free:  takes back what @alloc returned; never called with NULL.
  * @ctx:   handed to both.
  *
- * Both may be called from any thread that calls the library, at once, so both must
- * be thread-safe; no lock of the library's is held that start() or end() of an
- * unrelated invalidation takes under the range gate, so they may call those. Neither is ever called from
- * s2_invalidate_range_start() or s2_invalidate_range_end().
+ * Both may be called from any thread that calls the library, several at once, and
+ * so must be thread-safe. Neither is ever called from s2_invalidate_range_start()
+ * or s2_invalidate_range_end(), and both may themselves make invalidations, under
+ * the range gate: no lock is held then that those could wait for.
  */
 struct s2_allocator {
 	void *(*alloc)(void *ctx, size_t size, size_t align);

@@ -111,7 +111,7 @@ struct s2_mm_stats {
 	uint64_t memslot_updates;   /* successful s2_vm_set_memory_region() calls */
 };
 
-/* -EINVAL: a NULL argument. Does not sleep. */
+/* -EINVAL: a NULL argument. Does not sleep. Kernel: none; KVM counts per VM. */
 S2_API int s2_mm_get_stats(struct s2_mm *mm, struct s2_mm_stats *stats);
 
 #ifdef __cplusplus

@@ -15,7 +15,8 @@
  *
  * Conventions, which the single comments do not repeat:
  *  - A function that can fail returns 0 or a negative errno and, if it fails,
- *    leaves everything as it was. errno itself is not touched.
+ *    leaves everything as it was, unless its comment says otherwise. errno itself
+ *    is not touched.
  *  - Addresses and sizes are in bytes, gfns in pages of 4 KiB.
  *  - "May sleep" means it may wait on a futex or make a system call.
  *  - Every function may be called from any thread unless its comment says

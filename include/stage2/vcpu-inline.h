@@ -50,6 +50,8 @@ S2_API void s2_vcpu_poll_slow(struct s2_vcpu *vcpu);
 
 static inline void s2_vcpu_poll(struct s2_vcpu *vcpu)
 {
+	if (__builtin_expect(!vcpu, 0))
+		return;
 	/*
 	 * Relaxed: a request seen late is a request acted on at the next poll.
 	 * The slow path reads again, with acquire, before it acknowledges.
@@ -70,8 +72,11 @@ static inline void s2_vcpu_poll(struct s2_vcpu *vcpu)
 	static inline int s2_vcpu_load##bits(struct s2_vcpu *vcpu, uint64_t gpa,                   \
 					     uint##bits##_t *value)                                \
 	{                                                                                          \
-		const struct s2_tlb_entry *e = &vcpu->tlb[(gpa >> 12) & (S2_TLB_ENTRIES - 1)];     \
+		const struct s2_tlb_entry *e;                                                      \
                                                                                                    \
+		if (__builtin_expect(!vcpu || !value, 0))                                          \
+			return -EINVAL;                                                            \
+		e = &vcpu->tlb[(gpa >> 12) & (S2_TLB_ENTRIES - 1)];                                \
 		if (__builtin_expect(e->rtag == S2_TLB_TAG(gpa, size), 1)) {                       \
 			*value = __atomic_load_n((const uint##bits##_t *)(e->addend + gpa),        \
 						 __ATOMIC_RELAXED);                                \
@@ -83,8 +88,11 @@ static inline void s2_vcpu_poll(struct s2_vcpu *vcpu)
 	static inline int s2_vcpu_store##bits(struct s2_vcpu *vcpu, uint64_t gpa,                  \
 					      uint##bits##_t value)                                \
 	{                                                                                          \
-		const struct s2_tlb_entry *e = &vcpu->tlb[(gpa >> 12) & (S2_TLB_ENTRIES - 1)];     \
+		const struct s2_tlb_entry *e;                                                      \
                                                                                                    \
+		if (__builtin_expect(!vcpu, 0))                                                    \
+			return -EINVAL;                                                            \
+		e = &vcpu->tlb[(gpa >> 12) & (S2_TLB_ENTRIES - 1)];                                \
 		if (__builtin_expect(e->wtag == S2_TLB_TAG(gpa, size), 1)) {                       \
 			__atomic_store_n((uint##bits##_t *)(e->addend + gpa), value,               \
 					 __ATOMIC_RELAXED);                                        \

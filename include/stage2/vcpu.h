@@ -27,7 +27,8 @@ S2_API int s2_vcpu_create(struct s2_vm *vm, struct s2_vcpu **vcpu);
 
 /*
  * Destroys a vCPU that is not in guest mode; NULL is allowed. -EBUSY: it is in
- * guest mode, and nothing happened. May sleep.
+ * guest mode, and nothing happened. May sleep for mmu_lock.
+ * Kernel: kvm_vcpu_destroy().
  */
 S2_API int s2_vcpu_destroy(struct s2_vcpu *vcpu);
 
@@ -41,12 +42,13 @@ S2_API int s2_vcpu_enter(struct s2_vcpu *vcpu);
 /*
  * Leaves guest mode. -EPERM: the vCPU is not in guest mode, or another thread
  * entered it; -EINVAL: NULL. Does not sleep.
+ * Kernel: vcpu->mode back to OUTSIDE_GUEST_MODE.
  */
 S2_API int s2_vcpu_exit(struct s2_vcpu *vcpu);
 
 /*
  * Safepoint: acts on requests, which drops every translation in the TLB. Two
- * loads and a compare when there are none. Does not sleep.
+ * loads and a compare when there are none. NULL is ignored. Does not sleep.
  * Kernel: kvm_check_request(KVM_REQ_TLB_FLUSH).
  */
 static inline void s2_vcpu_poll(struct s2_vcpu *vcpu);
@@ -62,6 +64,7 @@ static inline void s2_vcpu_poll(struct s2_vcpu *vcpu);
  *          stage-2 table of four levels does not reach, whatever memslot is there.
  * -EROFS:  a store to a memslot with KVM_MEM_READONLY: MMIO.
  * -EPERM:  the vCPU is not in guest mode.
+ * -EINVAL: a NULL pointer.
  * -EFAULT, or what the provider says: the host has no such page.
  * -EDEADLK: the page is being invalidated by the calling thread itself.
  * -ENOMEM: no memory for the stage-2 table.
@@ -100,7 +103,10 @@ struct s2_vcpu_stats {
 	uint64_t tlb_flushes; /* flush requests acted on */
 };
 
-/* To be called by the vCPU's own thread, or when it has stopped. -EINVAL: NULL. */
+/*
+ * To be called by the vCPU's own thread, or when it has stopped. -EINVAL: NULL.
+ * Does not sleep. Kernel: the VM-wide and per-vCPU counters of KVM_GET_STATS_FD.
+ */
 S2_API int s2_vcpu_get_stats(struct s2_vcpu *vcpu, struct s2_vcpu_stats *stats);
 
 #ifdef __cplusplus

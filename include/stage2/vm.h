@@ -122,7 +122,7 @@ struct s2_vm_stats {
 	uint64_t tlb_flushes;  /* remote flushes that had a vCPU to wait for or not */
 };
 
-/* -EINVAL: a NULL argument. May sleep for mmu_lock. */
+/* -EINVAL: a NULL argument. May sleep for mmu_lock. Kernel: KVM_GET_STATS_FD. */
 S2_API int s2_vm_get_stats(struct s2_vm *vm, struct s2_vm_stats *stats);
 
 #ifdef __cplusplus

@@ -51,8 +51,10 @@ void s2_hva_index_add(struct s2_vm *vm, struct s2_memslot *slot, struct s2_itree
 		      struct s2_itree_node **replaced)
 {
 	struct s2_itree_iv iv = { slot->hva, s2_memslot_hva_end(slot), slot };
-	struct s2_itree_node *root = lock_root(vm);
+	struct s2_itree_node *root;
 
+	S2_ASSERT_HELD(&vm->slots_lock);
+	root = lock_root(vm);
 	if (shared(vm))
 		s2_hva_filter_add(&vm->mm->filter, iv.start, iv.end);
 	publish_and_unlock(vm, s2_itree_insert(root, &iv, reserve, replaced));
@@ -74,8 +76,10 @@ void s2_hva_index_remove(struct s2_vm *vm, struct s2_memslot *slot,
 void s2_hva_index_replace(struct s2_vm *vm, struct s2_memslot *old, struct s2_memslot *slot,
 			  struct s2_itree_reserve *reserve, struct s2_itree_node **replaced)
 {
-	struct s2_itree_node *root = lock_root(vm);
+	struct s2_itree_node *root;
 
+	S2_ASSERT_HELD(&vm->slots_lock);
+	root = lock_root(vm);
 	root = s2_itree_replace(root, old->hva, s2_memslot_hva_end(old), old, slot, reserve, replaced);
 	publish_and_unlock(vm, root);
 }

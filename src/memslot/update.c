@@ -47,6 +47,7 @@ static const struct s2_region_rules rules = {
 
 static struct s2_itree_node *gfn_root(struct s2_vm *vm)
 {
+	S2_ASSERT_HELD(&vm->slots_lock);
 	return atomic_load_explicit(&vm->gfn_root, memory_order_relaxed);
 }
 
@@ -71,6 +72,7 @@ static int classify(struct s2_vm *vm, const struct kvm_userspace_memory_region *
 	struct s2_region_old old;
 	int ret;
 
+	S2_ASSERT_HELD(&vm->slots_lock);
 	if (slot)
 		old = (struct s2_region_old){ slot->base_gfn, slot->npages, slot->hva, slot->flags };
 	ret = s2_region_classify(mem, slot ? &old : NULL, vm->nr_memslot_pages, change);
@@ -203,6 +205,7 @@ static void set_slot(struct s2_update *up)
 {
 	unsigned id = up->new ? up->new->id : up->old->id;
 
+	S2_ASSERT_HELD(&up->vm->slots_lock);
 	if (up->new_chunk)
 		*up->chunk = up->new_chunk;
 	(*up->chunk)[id % S2_SLOT_CHUNK] = up->new;
@@ -329,6 +332,7 @@ static void commit(struct s2_update *up)
 	struct s2_vm *vm = up->vm;
 	uint64_t generation = atomic_load_explicit(&vm->generation, memory_order_relaxed);
 
+	S2_ASSERT_HELD(&vm->slots_lock);
 	atomic_store_explicit(&vm->generation, generation | S2_MEMSLOT_GEN_UPDATE_IN_PROGRESS,
 			      memory_order_release);
 	switch (up->change) {

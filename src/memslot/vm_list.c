@@ -10,6 +10,7 @@
 
 static struct s2_vm_list *current_list(struct s2_mm *mm)
 {
+	S2_ASSERT_HELD(&mm->index_lock);
 	return atomic_load_explicit(&mm->vms, memory_order_relaxed);
 }
 

@@ -40,6 +40,7 @@ static bool protect_masked(struct s2_vm *vm, struct s2_memslot *slot, uint64_t f
 {
 	bool flush = false;
 
+	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
 	while (mask) {
 		unsigned bit = (unsigned)__builtin_ctzll(mask);
 		struct s2_gfn_range range = {

@@ -197,6 +197,7 @@ static int install(struct s2_vm *vm, struct s2_fault_state *state, const struct 
 	_Atomic uint64_t *sptep = NULL;
 	uint64_t old;
 
+	S2_ASSERT_MMU_LOCK(&vm->mmu_lock);
 	if (huge)
 		sptep = s2_table_reach(vm, gfn, 2, &state->spare);
 	if (!sptep && huge) {

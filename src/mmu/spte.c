@@ -23,6 +23,7 @@ bool s2_mmu_unmap_gfn_range(struct s2_vm *vm, const struct s2_gfn_range *range)
 {
 	const struct s2_leaf_visit visit = { .visit = zap };
 
+	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
 	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
 }
 
@@ -42,6 +43,7 @@ bool s2_mmu_set_spte_gfn(struct s2_vm *vm, const struct s2_gfn_range *range)
 {
 	const struct s2_leaf_visit visit = { .visit = set_spte, .arg = (void *)range->page };
 
+	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
 	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
 }
 
@@ -58,6 +60,7 @@ bool s2_mmu_age_gfn(struct s2_vm *vm, const struct s2_gfn_range *range)
 {
 	const struct s2_leaf_visit visit = { .visit = age };
 
+	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
 	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
 }
 
@@ -91,6 +94,7 @@ bool s2_mmu_write_protect(struct s2_vm *vm, const struct s2_gfn_range *range)
 {
 	const struct s2_leaf_visit visit = { .visit = write_protect };
 
+	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
 	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
 }
 
