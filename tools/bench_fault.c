@@ -41,6 +41,8 @@ struct setup {
 
 static int provide(void *ctx, uint64_t hva, unsigned access, struct s2_page *page)
 {
+	(void)ctx;
+	(void)access;
 	page->addr = (void *)(uintptr_t)(hva & ~(S2_PAGE_SIZE - 1));
 	page->shift = S2_PAGE_SHIFT;
 	page->writable = true;

@@ -105,6 +105,7 @@ error_t option_parse_gates(const struct argp_state *state, const char *option, c
 
 static error_t quiet_parser(int key, char *arg, struct argp_state *state)
 {
+	(void)arg;
 	if (key != ARGP_KEY_INIT)
 		return ARGP_ERR_UNKNOWN;
 	state->child_inputs[0] = state->input;

@@ -9,7 +9,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#ifdef S2_HAVE_LZMA
 #include <lzma.h>
+#endif
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,9 +19,6 @@
 #include <unistd.h>
 
 #define CHUNK 65536u
-
-/* xz -9 needs 65 MiB to unpack; what needs more than this was made to hurt. */
-#define XZ_MEMORY ((uint64_t)256 << 20)
 
 static const unsigned char xz_magic[] = { 0xfd, '7', 'z', 'X', 'Z', 0x00 };
 
@@ -84,6 +83,17 @@ static int append(struct text *t, const unsigned char *in, size_t n)
 	return t->len > t->max ? too_big(t) : 0;
 }
 
+#ifdef S2_HAVE_LZMA
+
+/* xz -9 needs 65 MiB to unpack; what needs more than this was made to hurt. */
+#define XZ_MEMORY ((uint64_t)256 << 20)
+
+struct unpacker {
+	lzma_stream xz;
+};
+
+#define UNPACKER_INIT { LZMA_STREAM_INIT }
+
 static int xz_error(struct text *t, lzma_ret code)
 {
 	switch (code) {
@@ -102,9 +112,19 @@ static int xz_error(struct text *t, lzma_ret code)
 	}
 }
 
-static int unpack(struct text *t, lzma_stream *xz, const unsigned char *in, size_t n,
-		  lzma_action action)
+static int unpack_begin(struct text *t, struct unpacker *u)
 {
+	lzma_ret code = lzma_stream_decoder(&u->xz, XZ_MEMORY, LZMA_CONCATENATED);
+
+	return code == LZMA_OK ? 0 : xz_error(t, code);
+}
+
+/* @n is 0 at the end of the file. */
+static int unpack(struct text *t, struct unpacker *u, const unsigned char *in, size_t n)
+{
+	lzma_action action = n ? LZMA_RUN : LZMA_FINISH;
+	lzma_stream *xz = &u->xz;
+
 	xz->next_in = in;
 	xz->avail_in = n;
 	for (;;) {
@@ -129,6 +149,40 @@ static int unpack(struct text *t, lzma_stream *xz, const unsigned char *in, size
 	return t->len > t->max ? too_big(t) : 0;
 }
 
+static void unpack_end(struct unpacker *u)
+{
+	lzma_end(&u->xz);
+}
+
+#else
+
+struct unpacker {
+	char nothing;
+};
+
+#define UNPACKER_INIT { 0 }
+
+static int unpack_begin(struct text *t, struct unpacker *u)
+{
+	(void)u;
+	return refuse(t, -ENOTSUP,
+		      "this stage2 was built without liblzma; unpack the file with xz -d first");
+}
+
+static int unpack(struct text *t, struct unpacker *u, const unsigned char *in, size_t n)
+{
+	(void)in;
+	(void)n;
+	return unpack_begin(t, u);
+}
+
+static void unpack_end(struct unpacker *u)
+{
+	(void)u;
+}
+
+#endif
+
 static ssize_t read_chunk(struct text *t, int fd, unsigned char *chunk)
 {
 	size_t n = 0;
@@ -151,7 +205,7 @@ static ssize_t read_chunk(struct text *t, int fd, unsigned char *chunk)
 	return (ssize_t)n;
 }
 
-static int read_all(struct text *t, int fd, lzma_stream *xz, unsigned char *chunk)
+static int read_all(struct text *t, int fd, struct unpacker *u, unsigned char *chunk)
 {
 	bool first = true, packed = false;
 
@@ -163,17 +217,16 @@ static int read_all(struct text *t, int fd, lzma_stream *xz, unsigned char *chun
 			return (int)n;
 		if (first && (size_t)n >= sizeof(xz_magic) &&
 		    !memcmp(chunk, xz_magic, sizeof(xz_magic))) {
-			lzma_ret code = lzma_stream_decoder(xz, XZ_MEMORY, LZMA_CONCATENATED);
-
-			if (code != LZMA_OK)
-				return xz_error(t, code);
+			ret = unpack_begin(t, u);
+			if (ret)
+				return ret;
 			packed = true;
 		}
 		first = false;
 		if (!packed)
 			ret = append(t, chunk, (size_t)n);
 		else
-			ret = unpack(t, xz, chunk, (size_t)n, n ? LZMA_RUN : LZMA_FINISH);
+			ret = unpack(t, u, chunk, (size_t)n);
 		if (ret || !n)
 			return ret;
 	}
@@ -183,7 +236,7 @@ int trace_text_read(const char *path, size_t max_bytes, char **text, size_t *len
 		    size_t why_len)
 {
 	struct text t = { .max = max_bytes, .why = why, .why_len = why_len };
-	lzma_stream xz = LZMA_STREAM_INIT;
+	struct unpacker u = UNPACKER_INIT;
 	unsigned char *chunk;
 	int fd, ret;
 
@@ -196,8 +249,8 @@ int trace_text_read(const char *path, size_t max_bytes, char **text, size_t *len
 		return ret;
 	}
 	chunk = malloc(CHUNK);
-	ret = chunk ? read_all(&t, fd, &xz, chunk) : refuse(&t, -ENOMEM, "out of memory");
-	lzma_end(&xz);
+	ret = chunk ? read_all(&t, fd, &u, chunk) : refuse(&t, -ENOMEM, "out of memory");
+	unpack_end(&u);
 	free(chunk);
 	close(fd);
 	if (ret) {
