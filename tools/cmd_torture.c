@@ -5,6 +5,7 @@
  */
 #include "cmd.h"
 
+#include "base/schedule.h"
 #include "clock.h"
 #include "latency.h"
 #include "options.h"
@@ -48,6 +49,8 @@ enum key {
 	KEY_NEST,
 	KEY_JSON,
 	KEY_SCENARIO,
+	KEY_SCHEDULE,
+	KEY_FIRST,
 };
 
 static const struct argp_option argp_options[] = {
@@ -73,6 +76,15 @@ static const struct argp_option argp_options[] = {
 	  0 },
 	{ "scenario", KEY_SCENARIO, "NAME", 0,
 	  "stage one situation under all gates instead: nested-lock or starve", 0 },
+	{ "first", KEY_FIRST, NULL, 0, "stop at the first violation", 0 },
+#if S2_SCHEDULES
+	{ "schedule", KEY_SCHEDULE, "PERCENT", 0,
+	  "of the protocol's steps at which a thread yields, spins or sleeps, by the seed (default "
+	  "0)",
+	  0 },
+#else
+	{ "schedule", KEY_SCHEDULE, "PERCENT", OPTION_HIDDEN, NULL, 0 },
+#endif
 	{ "json", KEY_JSON, NULL, 0, "print one JSON object and nothing else", 0 },
 	{ 0 },
 };
@@ -103,6 +115,21 @@ static error_t parse_scenario(struct torture_command *c, const char *arg, struct
 				     "'%s' is not a scenario; they are nested-lock and starve",
 				     arg);
 	return 0;
+}
+
+static error_t parse_schedule(struct torture_command *c, const char *arg, struct argp_state *state)
+{
+	uint64_t percent;
+	error_t error;
+
+	if (!S2_SCHEDULES)
+		return option_refuse(state, "--schedule",
+				     "this build has no schedules; use one made with "
+				     "-Ddebug_checks=true or -Dmutants=true");
+	error = option_parse_number(state, "--schedule", arg, 0, 100, &percent);
+	if (!error)
+		c->options.schedule = (unsigned int)percent;
+	return error;
 }
 
 static const struct count_option {
@@ -171,10 +198,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return parse_seconds(c, arg, state);
 	case KEY_SCENARIO:
 		return parse_scenario(c, arg, state);
+	case KEY_SCHEDULE:
+		return parse_schedule(c, arg, state);
 	case KEY_SEED:
 		return option_parse_number(state, "--seed", arg, 0, INT64_MAX, &c->options.seed);
 	case KEY_NEST:
 		c->options.nest = true;
+		return 0;
+	case KEY_FIRST:
+		c->options.first = true;
 		return 0;
 	case KEY_JSON:
 		c->json = true;

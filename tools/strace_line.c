@@ -378,8 +378,12 @@ static struct strace_span field_value(const char *p, const char *end)
 
 bool strace_field(struct strace_span text, const char *name, struct strace_span *value)
 {
-	const char *p = text.p, *end = text.p + text.len;
+	const char *p = text.p, *end;
 
+	/* A call without this argument: there is nothing to point into. */
+	if (!text.len)
+		return false;
+	end = text.p + text.len;
 	while (p < end) {
 		struct strace_span here = span(p, end);
 		bool at_start = p == text.p || p[-1] == '{' || p[-1] == ' ' || p[-1] == ',';

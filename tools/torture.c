@@ -39,6 +39,7 @@
  */
 #include "torture_work.h"
 
+#include "base/schedule.h"
 #include "clock.h"
 
 #include <errno.h>
@@ -104,6 +105,8 @@ void torture_violation(struct torture_worker *w, enum torture_violation kind, co
 	va_list args;
 
 	__atomic_fetch_add(&torture->violations[kind], 1, __ATOMIC_RELAXED);
+	if (torture->options.first)
+		__atomic_store_n(&torture->stop, 1, __ATOMIC_RELAXED);
 	pthread_mutex_lock(&torture->examples_lock);
 	if (torture->nr_examples < TORTURE_EXAMPLES) {
 		char *text = torture->examples[torture->nr_examples++];
@@ -329,6 +332,7 @@ static void *run_worker(void *arg)
 {
 	struct torture_worker *w = arg;
 
+	s2_schedule_thread((uint64_t)(w - w->torture->workers));
 	w->body(w);
 	watch_finish(&w->watch);
 	return NULL;
@@ -428,8 +432,10 @@ int torture_run(const struct torture_options *options, struct torture_report *re
 		return error;
 	pthread_mutex_init(&torture.examples_lock, NULL);
 	error = create_torture(&torture);
+	s2_schedule_run(options->seed, options->schedule);
 	if (!error)
 		error = run_watched(&torture);
+	s2_schedule_run(0, 0);
 	if (torture.mm)
 		fill_report(&torture, report);
 	destroy_torture(&torture);

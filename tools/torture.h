@@ -63,6 +63,9 @@ extern const char *const torture_violation_names[TORTURE_NR_VIOLATIONS];
  * @nonblock: percent of the churn's invalidations that are S2_NONBLOCK.
  * @entries:  inflight_entries of the s2_mm.
  * @nest:     pairs in pairs, overlapping pairs, ends on other threads; not for S2_GATE_RWSEM.
+ * @schedule: percent of the protocol's steps at which a thread yields, spins or sleeps; only in a
+ *            build with S2_SCHEDULES (base/schedule.h).
+ * @first:    the first violation ends the run.
  * @progress: a line on stderr that tells how far the run is.
  * @deadlock: called by the watchdog when a thread has made no progress for @patience_s, with what
  *            is known by then. Must not return.
@@ -76,8 +79,10 @@ struct torture_options {
 	unsigned int updaters;
 	unsigned int nonblock;
 	unsigned int entries;
+	unsigned int schedule;
 	unsigned int breaks;
 	bool nest;
+	bool first;
 	bool progress;
 	uint64_t seed;
 	double seconds;

@@ -83,9 +83,9 @@ S2_API int s2_change_pte(struct s2_mm *mm, struct s2_invalidation *inv, uint64_t
 
 /*
  * Was any page in [@start, @end) accessed by a guest since the last clear? The
- * accessed bits are cleared; clear_flush_young also flushes the vCPUs' TLBs, so
- * that the next access is seen, and may sleep for that; clear_young does not and
- * may miss accesses that hit in a TLB; test_young only looks, at one page.
+ * accessed bits are cleared; clear_flush_young also flushes the vCPUs' TLBs if it
+ * cleared any, so that the next access is seen, and may sleep for that;
+ * clear_young does not, and accesses that hit in a TLB are missed after it; test_young only looks, at one page.
  * False for a NULL, misaligned or empty argument. All may sleep for a mmu_lock.
  * Kernel: kvm_mmu_notifier_clear_flush_young(), _clear_young(), _test_young().
  */

@@ -20,6 +20,8 @@
 #include "base/arch.h"
 #include "base/debug.h"
 #include "base/futex.h"
+#include "base/mutant.h"
+#include "base/schedule.h"
 
 #include <string.h>
 
@@ -57,7 +59,8 @@ static void change_mode(struct s2_guest *guest, uint32_t step)
  */
 static void wake_flushers(struct s2_guest *guest)
 {
-	if (atomic_load_explicit(&guest->waiters, memory_order_seq_cst))
+	if (atomic_load_explicit(&guest->waiters, memory_order_seq_cst) &&
+	    !S2_MUTANT(FLUSHER_NOT_WOKEN))
 		s2_futex_wake(&guest->mode, INT_MAX);
 }
 
@@ -72,7 +75,9 @@ static void act_on_request(struct s2_guest *guest)
 
 	if (requested == guest->vcpu.flush_done)
 		return;
-	drop_translations(guest);
+	if (!S2_MUTANT(ACK_WITHOUT_FLUSH))
+		drop_translations(guest);
+	s2_schedule_point(S2_STEP_ACK_DROPPED);
 	guest->flushes++;
 	/*
 	 * Release pairs with the acquire in flushed(): what this vCPU did with the
@@ -84,7 +89,9 @@ static void act_on_request(struct s2_guest *guest)
 static void guest_return(struct s2_guest *guest)
 {
 	change_mode(guest, 1);
-	act_on_request(guest);
+	s2_schedule_point(S2_STEP_ENTER_MODE);
+	if (!S2_MUTANT(ENTER_IGNORES_REQUESTS))
+		act_on_request(guest);
 	guest->vcpu.tlb = guest->tlb;
 }
 
@@ -93,6 +100,7 @@ static void guest_leave(struct s2_guest *guest)
 	guest->vcpu.tlb = no_tlb;
 	/* Also the release that pairs with flushed(): accesses stay before it. */
 	change_mode(guest, 1);
+	s2_schedule_point(S2_STEP_LEAVE);
 	wake_flushers(guest);
 }
 
@@ -187,8 +195,10 @@ static void await_asleep(struct s2_guest *guest)
 
 	S2_RULE(!s2_in_guest_mode(), "blocking in guest mode");
 	atomic_fetch_add_explicit(&guest->waiters, 1, memory_order_seq_cst);
-	while (!flushed(guest, &mode))
+	while (!flushed(guest, &mode)) {
+		s2_schedule_point(S2_STEP_FLUSH_SLEEPS);
 		s2_futex_wait(&guest->mode, mode);
+	}
 	atomic_fetch_sub_explicit(&guest->waiters, 1, memory_order_relaxed);
 }
 

@@ -16,6 +16,8 @@
  */
 #include "base/alloc.h"
 #include "base/guest_mode.h"
+#include "base/mutant.h"
+#include "base/schedule.h"
 #include "memslot/garbage.h"
 #include "memslot/hva_index.h"
 #include "memslot/node_pool.h"
@@ -220,7 +222,7 @@ static struct s2_gfn_range whole(struct s2_memslot *slot)
 	};
 }
 
-/* Tells lock_slots() for whose end() the holder of slots_lock waits. */
+/* Tells s2_lock_slots() for whose end() the holder of slots_lock waits. */
 static void tell_wait(struct s2_vm *vm, uint64_t start, uint64_t end)
 {
 	/* An end of 0 is nobody; the last wait's start stays then, so that no reader takes 0 for it. */
@@ -248,6 +250,9 @@ static void wait_for_overlapping(struct s2_update *up)
 {
 	struct s2_memslot *slot = up->new;
 
+	if (S2_MUTANT(ADD_DOES_NOT_WAIT))
+		return;
+	s2_schedule_point(S2_STEP_UPDATE_IN_HVA);
 	tell_wait(up->vm, slot->hva, s2_memslot_hva_end(slot));
 	up->vm->mm->gate->wait(up->vm, slot->hva, s2_memslot_hva_end(slot));
 	tell_wait(up->vm, 0, 0);
@@ -256,9 +261,13 @@ static void wait_for_overlapping(struct s2_update *up)
 static void commit_create(struct s2_update *up)
 {
 	swap_begin(up);
+	if (S2_MUTANT(GFN_BEFORE_HVA))
+		gfn_index_add(up);
+	s2_schedule_point(S2_STEP_UPDATE_BEGUN);
 	s2_hva_index_add(up->vm, up->new, &up->hva_reserve, &up->replaced);
 	wait_for_overlapping(up);
-	gfn_index_add(up);
+	if (!S2_MUTANT(GFN_BEFORE_HVA))
+		gfn_index_add(up);
 	swap_end(up);
 	up->vm->nr_memslot_pages += up->new->npages;
 }
@@ -268,18 +277,26 @@ static void hide_old(struct s2_update *up)
 {
 	struct s2_gfn_range range = whole(up->old);
 
+	if (S2_MUTANT(ZAP_BEFORE_HIDE))
+		up->vm->ops->zap_memslot(up->vm, &range);
 	swap_begin(up);
 	gfn_index_remove(up);
 	swap_end(up);
-	up->vm->ops->zap_memslot(up->vm, &range);
+	s2_schedule_point(S2_STEP_UPDATE_HIDDEN);
+	if (!S2_MUTANT(ZAP_BEFORE_HIDE))
+		up->vm->ops->zap_memslot(up->vm, &range);
+	s2_schedule_point(S2_STEP_UPDATE_ZAPPED);
 }
 
 static void commit_delete(struct s2_update *up)
 {
-	hide_old(up);
+	if (!S2_MUTANT(HVA_REMOVED_FIRST))
+		hide_old(up);
 	swap_begin(up);
 	s2_hva_index_remove(up->vm, up->old, &up->hva_reserve, &up->replaced);
 	swap_end(up);
+	if (S2_MUTANT(HVA_REMOVED_FIRST))
+		hide_old(up);
 	up->vm->nr_memslot_pages -= up->old->npages;
 }
 
@@ -289,6 +306,8 @@ static void start_logging(struct s2_update *up)
 	struct s2_vm *vm = up->vm;
 
 	if (!s2_memslot_logs_dirty(up->new) || s2_memslot_logs_dirty(up->old))
+		return;
+	if (S2_MUTANT(LOG_BEGINS_UNPROTECTED))
 		return;
 	s2_write_lock(&vm->mmu_lock);
 	s2_flush_if(vm, vm->ops->write_protect(vm, &range), true);
@@ -309,8 +328,10 @@ static void commit_flags(struct s2_update *up)
 {
 	swap_begin(up);
 	s2_hva_index_replace(up->vm, up->old, up->new, &up->hva_reserve, &up->replaced);
+	s2_schedule_point(S2_STEP_UPDATE_REPLACED);
 	gfn_index_replace(up);
 	swap_end(up);
+	s2_schedule_point(S2_STEP_UPDATE_LOGS);
 	start_logging(up);
 }
 
@@ -352,6 +373,7 @@ static void commit(struct s2_update *up)
 		break;
 	}
 	set_slot(up);
+	s2_schedule_point(S2_STEP_UPDATE_DONE);
 	retire_replaced(up);
 	/* Release: who sees the new generation sees the memslots that go with it. */
 	atomic_store_explicit(&vm->generation, generation + 1, memory_order_release);

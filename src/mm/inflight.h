@@ -22,6 +22,7 @@
 
 #include "base/arch.h"
 #include "base/lock.h"
+#include "base/schedule.h"
 
 #include <stage2/notifier.h>
 #include <stdatomic.h>
@@ -133,6 +134,7 @@ static inline void s2_inflight_enter(struct s2_inflight *table, struct s2_invali
 		}
 	}
 	inv->entry = entry;
+	s2_schedule_point(S2_STEP_START_CLAIMED);
 	atomic_store_explicit(&entry->owner, s2_thread_self(), memory_order_relaxed);
 	atomic_store_explicit(&entry->start, inv->start, memory_order_relaxed);
 	/*

@@ -17,6 +17,8 @@
  * of the bits and the protection.
  */
 #include "base/alloc.h"
+#include "base/mutant.h"
+#include "base/schedule.h"
 #include "memslot/vm.h"
 #include "mm/mm.h"
 
@@ -55,6 +57,12 @@ static bool protect_masked(struct s2_vm *vm, struct s2_memslot *slot, uint64_t f
 	return flush;
 }
 
+static void copy_log(struct s2_memslot *slot, uint64_t *bits)
+{
+	for (uint64_t word = 0; word < s2_dirty_words(slot->npages); word++)
+		bits[word] = atomic_load_explicit(&slot->dirty_bitmap[word], memory_order_relaxed);
+}
+
 /*
  * The bits go to the caller's memory only after the lock is dropped: that memory
  * may be anything, a page the caller's other thread is invalidating included.
@@ -63,20 +71,23 @@ static void take_log(struct s2_vm *vm, struct s2_memslot *slot, uint64_t *bits)
 {
 	bool flush = false;
 
+	if (S2_MUTANT(DIRTY_BITS_LOST))
+		copy_log(slot, bits);
+	s2_schedule_point(S2_STEP_LOG_BEGIN);
 	s2_write_lock(&vm->mmu_lock);
 	for (uint64_t word = 0; word < s2_dirty_words(slot->npages); word++) {
-		bits[word] = atomic_exchange_explicit(&slot->dirty_bitmap[word], 0,
-						      memory_order_relaxed);
-		flush |= protect_masked(vm, slot, word * 64, bits[word]);
+		uint64_t taken = atomic_exchange_explicit(&slot->dirty_bitmap[word], 0,
+							  memory_order_relaxed);
+
+		s2_schedule_point(S2_STEP_LOG_TAKEN);
+		if (!S2_MUTANT(DIRTY_BITS_LOST))
+			bits[word] = taken;
+		if (!S2_MUTANT(LOG_NOT_PROTECTED))
+			flush |= protect_masked(vm, slot, word * 64, bits[word]);
 	}
+	s2_schedule_point(S2_STEP_LOG_PROTECTED);
 	s2_flush_if(vm, flush, true);
 	s2_write_unlock(&vm->mmu_lock);
-}
-
-static void copy_log(struct s2_memslot *slot, uint64_t *bits)
-{
-	for (uint64_t word = 0; word < s2_dirty_words(slot->npages); word++)
-		bits[word] = atomic_load_explicit(&slot->dirty_bitmap[word], memory_order_relaxed);
 }
 
 static int get_locked(struct s2_vm *vm, const struct kvm_dirty_log *log)

@@ -34,7 +34,9 @@
 
 #include "base/alloc.h"
 #include "base/guest_mode.h"
+#include "base/mutant.h"
 #include "base/rcu.h"
+#include "base/schedule.h"
 #include "mm/mm.h"
 #include "notifier/invalidate.h"
 
@@ -128,6 +130,7 @@ static int await_invalidation(struct s2_vm *vm, uint64_t hva)
 
 		if (!s2_mmu_invalidating(vm, hva, end))
 			break;
+		s2_schedule_point(S2_STEP_FAULT_SLEEPS);
 		s2_futex_wait_for(&vm->fault_wake, wake, 1000000);
 	}
 	atomic_fetch_sub_explicit(&vm->fault_waiters, 1, memory_order_relaxed);
@@ -163,7 +166,8 @@ static bool fits_huge(const struct s2_memslot *slot, uint64_t gfn, const struct 
 		return false;
 	hva = s2_memslot_gfn_to_hva(slot, first);
 	return ((hva | (uintptr_t)page->addr) & (size - 1)) == 0 &&
-	       !s2_mmu_invalidating(slot->vm, hva, hva + size);
+	       (S2_MUTANT(HUGE_OVER_INVALIDATED) ||
+		!s2_mmu_invalidating(slot->vm, hva, hva + size));
 }
 
 static uint64_t make_spte(const struct s2_memslot *slot, uint64_t addr, bool writable,
@@ -209,6 +213,12 @@ static int install(struct s2_vm *vm, struct s2_fault_state *state, const struct 
 		sptep = s2_table_reach(vm, gfn, 1, &state->spare);
 	if (!sptep)
 		return -EBUSY;
+	/*
+	 * Before the SPTE, as in KVM: once that is there another vCPU can store by it,
+	 * and a log that is only copied takes no mmu_lock that would wait for us.
+	 */
+	if (new & S2_SPTE_DIRTY)
+		s2_memslot_mark_dirty(slot, gfn);
 	old = atomic_load_explicit(sptep, memory_order_relaxed);
 	do {
 		if (s2_spte_present(old) && s2_spte_addr(old) != s2_spte_addr(new))
@@ -217,10 +227,9 @@ static int install(struct s2_vm *vm, struct s2_fault_state *state, const struct 
 	} while (!atomic_compare_exchange_weak_explicit(sptep, &old, new | (old & S2_SPTE_FLAGS),
 							memory_order_release,
 							memory_order_relaxed));
+	s2_schedule_point(S2_STEP_FAULT_INSTALLED);
 	if (!s2_spte_present(old))
 		s2_count(&state->counts.leaves_made[huge], 1);
-	if (new & S2_SPTE_DIRTY)
-		s2_memslot_mark_dirty(slot, gfn);
 	return 0;
 }
 
@@ -244,6 +253,7 @@ static int map_page(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn
 	s2_read_lock(&vm->mmu_lock);
 	s2_rcu_read_lock();
 	slot = still_valid(vm, gfn, target, seq);
+	s2_schedule_point(S2_STEP_FAULT_CHECKED);
 	if (slot && atomic_load_explicit(&vm->mm->released, memory_order_relaxed))
 		ret = -EFAULT;
 	else if (slot && page)
@@ -282,9 +292,12 @@ static int try_fault(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gf
 	 * we take before we compare.
 	 */
 	seq = atomic_load_explicit(&vm->mmu_invalidate_seq, memory_order_acquire);
+	s2_schedule_point(S2_STEP_FAULT_SEQUENCE);
 	ret = find_target(vm, gfn, access, &target);
+	s2_schedule_point(S2_STEP_FAULT_LOOKED_UP);
 	if (!ret)
 		ret = await_invalidation(vm, target.hva);
+	s2_schedule_point(S2_STEP_FAULT_AWAITED);
 	if (!ret)
 		ret = top_up(state, &vm->mm->allocator);
 	if (ret)
@@ -292,6 +305,9 @@ static int try_fault(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gf
 	error = vm->mm->provider->fault(vm->mm->provider_ctx, target.hva, access, &page);
 	if (!error && !sound_page(&page))
 		error = -EFAULT;
+	s2_schedule_point(S2_STEP_FAULT_PAGE);
+	if (error && S2_MUTANT(ERROR_NOT_RETRIED))
+		return error;
 	/* A page that was not there because it was being replaced is no error: same check. */
 	ret = map_page(vm, state, gfn, access, &target, seq, error ? NULL : &page);
 	return ret ? ret : error;

@@ -7,6 +7,7 @@
 #include "mmu/spte.h"
 
 #include "base/alloc.h"
+#include "base/mutant.h"
 #include "mm/mm.h"
 #include "mmu/table.h"
 
@@ -110,14 +111,15 @@ void s2_mmu_zap_memslot(struct s2_vm *vm, const struct s2_gfn_range *range)
 	 * pairs with the acquire in try_fault(): who reads the new sequence before it
 	 * looks a memslot up does not find this one.
 	 */
-	atomic_fetch_add_explicit(&vm->mmu_invalidate_seq, 1, memory_order_release);
+	if (!S2_MUTANT(DELETE_KEEPS_SEQUENCE))
+		atomic_fetch_add_explicit(&vm->mmu_invalidate_seq, 1, memory_order_release);
 	s2_flush_if(vm, s2_mmu_unmap_gfn_range(vm, range), true);
 	unhooked = s2_table_prune(vm, range->start, range->end);
 	/*
 	 * vCPUs in guest mode walk without the lock: nobody starts a walk into an
 	 * unhooked table, and who is inside one has come out when the flush is done.
 	 */
-	if (unhooked)
+	if (unhooked && !S2_MUTANT(TABLES_FREED_UNFLUSHED))
 		vm->ops->flush_remote_tlbs(vm, true);
 	s2_write_unlock(&vm->mmu_lock);
 	s2_table_free_list(unhooked, &vm->mm->allocator);

@@ -18,6 +18,7 @@
  * `stage2 torture --scenario starve` shows it.
  */
 #include "base/futex.h"
+#include "base/mutant.h"
 #include "memslot/vm.h"
 #include "mm/gate.h"
 
@@ -56,7 +57,7 @@ static void count_vm_end(struct s2_vm *vm, unsigned flags)
 static void count_swap_begin(struct s2_vm *vm)
 {
 	s2_spin_lock(&vm->mn_invalidate_lock);
-	while (vm->mn_active_invalidate_count) {
+	while (vm->mn_active_invalidate_count && !S2_MUTANT(COUNT_NOT_WAITED_FOR)) {
 		atomic_store_explicit(&vm->mn_memslots_update_rcuwait, 1, memory_order_relaxed);
 		s2_spin_unlock(&vm->mn_invalidate_lock);
 		s2_futex_wait(&vm->mn_memslots_update_rcuwait, 1);

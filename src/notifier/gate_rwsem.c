@@ -26,24 +26,25 @@
  * `stage2 torture --scenario nested-lock` shows it, and so does a pair inside a
  * pair with an update between the two starts.
  */
+#include "base/mutant.h"
 #include "memslot/vm.h"
 #include "mm/gate.h"
 
 static bool rwsem_must_lock(unsigned flags)
 {
-	return flags & S2_NONBLOCK;
+	return (flags & S2_NONBLOCK) && !S2_MUTANT(NONBLOCK_ELIDES);
 }
 
 static void rwsem_vm_begin(struct s2_vm *vm, unsigned flags)
 {
 	/* Non-owner: end() may come on another thread. */
-	if (!(flags & S2_NONBLOCK))
+	if (!(flags & S2_NONBLOCK) && !S2_MUTANT(RWSEM_NOT_HELD))
 		s2_down_read_non_owner(&vm->mmu_notifier_slots_lock);
 }
 
 static void rwsem_vm_end(struct s2_vm *vm, unsigned flags)
 {
-	if (!(flags & S2_NONBLOCK))
+	if (!(flags & S2_NONBLOCK) && !S2_MUTANT(RWSEM_NOT_HELD))
 		s2_up_read_non_owner(&vm->mmu_notifier_slots_lock);
 }
 

@@ -7,6 +7,8 @@
 #define S2_NOTIFIER_INVALIDATE_H
 
 #include "base/futex.h"
+#include "base/mutant.h"
+#include "base/schedule.h"
 #include "memslot/vm.h"
 #include "mm/mm.h"
 
@@ -17,7 +19,7 @@ static inline void s2_mmu_invalidate_begin(struct s2_vm *vm, uint64_t start, uin
 
 	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
 	/* Several in progress are remembered as the one range that spans them. */
-	if (count) {
+	if (count && !S2_MUTANT(SPAN_FORGETS_OTHERS)) {
 		uint64_t low = atomic_load_explicit(&vm->mmu_invalidate_range_start, memory_order_relaxed);
 		uint64_t high = atomic_load_explicit(&vm->mmu_invalidate_range_end, memory_order_relaxed);
 
@@ -40,8 +42,11 @@ static inline void s2_wake_faults(struct s2_vm *vm)
 {
 	uint32_t wake = atomic_load_explicit(&vm->fault_wake, memory_order_relaxed);
 
+	if (S2_MUTANT(WAKE_BEFORE_CHANGE))
+		s2_futex_wake(&vm->fault_wake, INT_MAX);
 	atomic_store_explicit(&vm->fault_wake, wake + 1, memory_order_seq_cst);
-	if (atomic_load_explicit(&vm->fault_waiters, memory_order_seq_cst))
+	if (!S2_MUTANT(WAKE_BEFORE_CHANGE) &&
+	    atomic_load_explicit(&vm->fault_waiters, memory_order_seq_cst))
 		s2_futex_wake(&vm->fault_wake, INT_MAX);
 }
 
@@ -58,8 +63,13 @@ static inline void s2_mmu_invalidate_end(struct s2_vm *vm)
 	 * finds the new page, since the old one went before. The sequence comes
 	 * before the count, as in the kernel, for whoever looks without the lock.
 	 */
-	atomic_store_explicit(&vm->mmu_invalidate_seq, seq + 1, memory_order_release);
+	if (!S2_MUTANT(END_KEEPS_SEQUENCE) && !S2_MUTANT(SEQUENCE_AFTER_COUNT))
+		atomic_store_explicit(&vm->mmu_invalidate_seq, seq + 1, memory_order_release);
+	s2_schedule_point(S2_STEP_END_SEQUENCE);
 	atomic_store_explicit(&vm->mmu_invalidate_in_progress, count - 1, memory_order_release);
+	s2_schedule_point(S2_STEP_END_DROPPED);
+	if (S2_MUTANT(SEQUENCE_AFTER_COUNT))
+		atomic_store_explicit(&vm->mmu_invalidate_seq, seq + 1, memory_order_release);
 	s2_wake_faults(vm);
 }
 
@@ -70,7 +80,8 @@ static inline void s2_mmu_invalidate_end(struct s2_vm *vm)
 static inline void s2_mmu_invalidate_undo(struct s2_vm *vm)
 {
 	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
-	atomic_fetch_sub_explicit(&vm->mmu_invalidate_in_progress, 1, memory_order_relaxed);
+	if (!S2_MUTANT(UNDO_KEEPS_COUNT))
+		atomic_fetch_sub_explicit(&vm->mmu_invalidate_in_progress, 1, memory_order_relaxed);
 	s2_wake_faults(vm);
 }
 
@@ -97,8 +108,10 @@ static inline bool s2_mmu_invalidating(struct s2_vm *vm, uint64_t start, uint64_
 static inline bool s2_mmu_invalidate_retry(struct s2_vm *vm, uint32_t seq, uint64_t hva)
 {
 	S2_ASSERT_MMU_LOCK(&vm->mmu_lock);
-	return s2_mmu_invalidating(vm, hva, hva + S2_PAGE_SIZE) ||
-	       atomic_load_explicit(&vm->mmu_invalidate_seq, memory_order_relaxed) != seq;
+	return (!S2_MUTANT(RETRY_IGNORES_COUNT) &&
+		s2_mmu_invalidating(vm, hva, hva + S2_PAGE_SIZE)) ||
+	       (!S2_MUTANT(RETRY_IGNORES_SEQUENCE) &&
+		atomic_load_explicit(&vm->mmu_invalidate_seq, memory_order_relaxed) != seq);
 }
 
 #endif /* S2_NOTIFIER_INVALIDATE_H */

@@ -11,6 +11,9 @@
  * gate_*.c, one file each, and docs/protocol.md for the four side by side.
  */
 #include "base/guest_mode.h"
+#include "base/mutant.h"
+#include "base/rcu.h"
+#include "base/schedule.h"
 #include "memslot/vm.h"
 #include "mm/mm.h"
 #include "notifier/invalidate.h"
@@ -70,6 +73,7 @@ static void walk_lock(struct s2_vm *vm, const struct s2_hva_range *range, struct
 	walk->locks++;
 	if (range->on_lock)
 		range->on_lock(vm, range->start, range->end);
+	s2_schedule_point(S2_STEP_WALK_LOCKED);
 }
 
 /*
@@ -80,10 +84,17 @@ static void walk_lock(struct s2_vm *vm, const struct s2_hva_range *range, struct
 static void walk_unlock(struct s2_vm *vm, const struct s2_hva_range *range, struct s2_walk *walk,
 			bool flush)
 {
+	bool locked = range->may_block;
+
 	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
+	if (S2_MUTANT(FLUSH_UNLOCKED) && locked) {
+		s2_write_unlock(&vm->mmu_lock);
+		locked = false;
+	}
+	s2_schedule_point(S2_STEP_WALK_ZAPPED);
 	if (range->flush_on_ret && !s2_flush_if(vm, flush, range->may_block))
 		walk->unflushed = true;
-	if (range->may_block)
+	if (locked)
 		s2_write_unlock(&vm->mmu_lock);
 }
 
@@ -219,7 +230,7 @@ static struct s2_hva_range start_range(const struct s2_mm *mm, const struct s2_i
 		.handler = unmap_gfn_range,
 		.on_lock = invalidate_begin,
 		.must_lock = mm->gate->must_lock(inv->flags),
-		.flush_on_ret = true,
+		.flush_on_ret = !S2_MUTANT(START_DOES_NOT_FLUSH),
 		.may_block = !(inv->flags & S2_NONBLOCK),
 	};
 }
@@ -320,9 +331,11 @@ static int start_nonblock(struct s2_mm *mm, struct s2_invalidation *inv, struct 
 		if (!trylock_concerned(&index, &range))
 			ret = -EAGAIN;
 	}
+	s2_schedule_point(S2_STEP_NONBLOCK_LOCKED);
 	if (!ret)
 		*walk = walk_view(mm, inv->view, &range);
-	if (walk->unflushed) {
+	s2_schedule_point(S2_STEP_NONBLOCK_WALKED);
+	if (walk->unflushed && !S2_MUTANT(UNFLUSHED_IGNORED)) {
 		/* The SPTEs that are gone come back by fault; their flush is due in tlbs_dirty. */
 		ret = -EAGAIN;
 		range.handler = NULL;
@@ -346,7 +359,7 @@ static int start_nonblock(struct s2_mm *mm, struct s2_invalidation *inv, struct 
 /* All but the elided starts of the range gate. Out of guest mode: it may block. */
 static __attribute__((noinline)) int start_slow(struct s2_mm *mm, struct s2_invalidation *inv)
 {
-	bool left = s2_guest_leave_all();
+	bool left = !S2_MUTANT(START_STAYS_IN_GUEST_MODE) && s2_guest_leave_all();
 	struct s2_walk walk = { 0 };
 	bool elided;
 	int ret = 0;
@@ -391,8 +404,14 @@ int s2_invalidate_range_start(struct s2_mm *mm, struct s2_invalidation *inv, uin
 	inv->start = start;
 	inv->end = end;
 	inv->flags = flags;
+	if (S2_MUTANT(LOOK_BEFORE_PUBLISH))
+		inv->view = pinned_view(mm);
+	s2_schedule_point(S2_STEP_START_BEGIN);
 	s2_inflight_enter(&mm->inflight, inv);
-	inv->view = pinned_view(mm);
+	s2_schedule_point(S2_STEP_START_PUBLISHED);
+	if (!S2_MUTANT(LOOK_BEFORE_PUBLISH))
+		inv->view = pinned_view(mm);
+	s2_schedule_point(S2_STEP_START_LOOKED_UP);
 	if (may_be_related(mm, inv))
 		return start_slow(mm, inv);
 	/*
@@ -416,14 +435,19 @@ static __attribute__((noinline)) void end_slow(struct s2_mm *mm, struct s2_inval
 	bool left = s2_guest_leave_all();
 	struct s2_walk walk = { 0 };
 
+	if (S2_MUTANT(ENTRY_LEFT_EARLY))
+		s2_inflight_leave(&mm->inflight, inv);
+	s2_schedule_point(S2_STEP_END_BEGIN);
 	for (unsigned i = 0; i < nr_indexes(mm, inv->view); i++) {
 		struct s2_hva_index index = index_at(mm, inv->view, i);
 
 		s2_handle_hva_range(&index, &range, &walk);
 		gate_end(mm, &index, inv->flags);
 	}
+	s2_schedule_point(S2_STEP_END_COUNTED);
 	s2_inflight_account_locks(&mm->inflight, inv, walk.locks);
-	s2_inflight_leave(&mm->inflight, inv);
+	if (!S2_MUTANT(ENTRY_LEFT_EARLY))
+		s2_inflight_leave(&mm->inflight, inv);
 	if (left)
 		s2_guest_return_all();
 }
@@ -443,6 +467,10 @@ void s2_invalidate_range_end(struct s2_mm *mm, struct s2_invalidation *inv)
 	if (!token_open(mm, inv))
 		return;
 	elided = inv->state == TOKEN_ELIDED;
+	if (S2_MUTANT(END_LOOKS_AGAIN)) {
+		inv->view = pinned_view(mm);
+		elided = !may_be_related(mm, inv);
+	}
 	inv->state = TOKEN_CLOSED;
 	if (elided && mm->gate->shared_index)
 		s2_inflight_leave(&mm->inflight, inv);
@@ -450,12 +478,30 @@ void s2_invalidate_range_end(struct s2_mm *mm, struct s2_invalidation *inv)
 		end_slow(mm, inv);
 }
 
+/*
+ * Is the memslot that start() saw still what guests have at the range's gfn? It may
+ * have been deleted since, and its place taken by another, of other host pages,
+ * which nobody waits for: that one's SPTE is not to be touched.
+ */
+static bool still_mapped(struct s2_vm *vm, const struct s2_gfn_range *range)
+{
+	struct s2_memslot *now;
+	bool same;
+
+	s2_rcu_read_lock();
+	now = s2_gfn_to_memslot(vm, range->start);
+	same = now && s2_memslot_gfn_to_hva(now, range->start) ==
+			      s2_memslot_gfn_to_hva(range->slot, range->start);
+	s2_rcu_read_unlock();
+	return same;
+}
+
 static bool set_spte_gfn(struct s2_vm *vm, const struct s2_gfn_range *range)
 {
 	/* The patch's assertion: the bracket that was not elided raised the count. */
 	S2_RULE(atomic_load_explicit(&vm->mmu_invalidate_in_progress, memory_order_relaxed) > 0,
 		"change_pte outside an invalidation of its VM");
-	return vm->ops->set_spte_gfn(vm, range);
+	return still_mapped(vm, range) && vm->ops->set_spte_gfn(vm, range);
 }
 
 int s2_change_pte(struct s2_mm *mm, struct s2_invalidation *inv, uint64_t hva,
@@ -480,10 +526,10 @@ int s2_change_pte(struct s2_mm *mm, struct s2_invalidation *inv, uint64_t hva,
 	 * start() found no memslot here and took no lock; looking again could find
 	 * one that came since, whose VM's count was never raised.
 	 */
-	if (inv->state == TOKEN_ELIDED)
+	if (inv->state == TOKEN_ELIDED && !S2_MUTANT(CHANGE_PTE_ELIDED))
 		return 0;
 	left = s2_guest_leave_all();
-	walk_view(mm, inv->view, &range);
+	walk_view(mm, S2_MUTANT(CHANGE_PTE_ELIDED) ? pinned_view(mm) : inv->view, &range);
 	if (left)
 		s2_guest_return_all();
 	return 0;

@@ -18,6 +18,8 @@
  */
 #include "vcpu/vcpu.h"
 
+#include "base/mutant.h"
+#include "base/schedule.h"
 #include "mm/mm.h"
 
 #include <errno.h>
@@ -45,6 +47,11 @@ static bool mark_used(struct s2_walk_result *found, unsigned access)
 
 	if (access == S2_ACCESS_WRITE)
 		used |= S2_SPTE_DIRTY;
+	s2_schedule_point(S2_STEP_MISS_WALKED);
+	if (S2_MUTANT(USED_BITS_STORED)) {
+		atomic_store_explicit(found->sptep, used, memory_order_relaxed);
+		return true;
+	}
 	return used == found->spte ||
 	       atomic_compare_exchange_strong_explicit(found->sptep, &found->spte, used,
 						       memory_order_relaxed, memory_order_relaxed);

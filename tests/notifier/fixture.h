@@ -328,6 +328,16 @@ static inline bool task_asleep(struct task *task)
 	return state && state[1] == ' ' && state[2] == 'S';
 }
 
+static inline bool somebody_queues(struct s2_rwsem *sem)
+{
+	bool queue;
+
+	s2_spin_lock(&sem->wait_lock);
+	queue = sem->first;
+	s2_spin_unlock(&sem->wait_lock);
+	return queue;
+}
+
 /* Is the update past everything that comes before its wait? */
 static inline bool update_reached_its_wait(struct update *up)
 {
@@ -339,7 +349,7 @@ static inline bool update_reached_its_wait(struct update *up)
 		return s2_itree_overlaps(atomic_load(&vm->mm->hva_root), start,
 					 start + up->mem.memory_size);
 	case S2_GATE_RWSEM:
-		return __atomic_load_n(&vm->mmu_notifier_slots_lock.first, __ATOMIC_RELAXED);
+		return somebody_queues(&vm->mmu_notifier_slots_lock);
 	case S2_GATE_COUNT:
 		return atomic_load(&vm->mn_memslots_update_rcuwait);
 	default:

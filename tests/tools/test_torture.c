@@ -4,6 +4,7 @@
  * when the protocol is broken on purpose. Runs are short; `stage2 torture` is for long ones.
  */
 #include "clock.h"
+#include "sanitized.h"
 #include "torture.h"
 #include "torture_watchdog.h"
 
@@ -156,7 +157,7 @@ static void assert_caught(unsigned int breaks, enum torture_violation kind)
 {
 	struct torture_options o = options(S2_GATE_RANGE);
 
-#ifdef __SANITIZE_THREAD__
+#if WITH_THREAD_SANITIZER
 	print_message("ThreadSanitizer reports the broken protocol before torture does\n");
 	skip();
 #endif

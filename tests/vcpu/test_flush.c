@@ -292,6 +292,60 @@ static void test_deleting_a_memslot_waits_for_the_vcpu_too(void **state)
 	assert_int_equal(guest_load(small->vcpu, 0, &value), -ENXIO);
 }
 
+/* A start that finds no SPTE has nothing to flush; so it must not get to look before the flush is
+ * done. */
+static void test_nobody_looks_at_the_table_while_a_flush_is_waited_for(void **state)
+{
+	struct small_vm *small = *state;
+	struct invalidator first, second;
+
+	enter_and_load(small, 0);
+	begin_invalidation(&first, small->mm, 0, 0);
+	until_asleep(first.thread, &first.tid);
+	begin_invalidation(&second, small->mm, 0, S2_NONBLOCK);
+	assert_int_equal(end_invalidation(&second), -EAGAIN);
+	assert_int_equal(s2_vcpu_exit(small->vcpu), 0);
+	assert_int_equal(end_invalidation(&first), 0);
+}
+
+/* As long as a vCPU may have its pages, invalidations must find it. */
+static void test_a_memslot_that_goes_is_found_until_its_pages_are_flushed(void **state)
+{
+	struct small_vm *small = *state;
+	struct deleter deleter = { .vm = small->vm };
+	struct invalidator i;
+
+	enter_and_load(small, 0);
+	assert_int_equal(pthread_create(&deleter.thread, NULL, delete_slot, &deleter), 0);
+	until_asleep(deleter.thread, &deleter.tid);
+	begin_invalidation(&i, small->mm, 0, S2_NONBLOCK);
+	assert_int_equal(end_invalidation(&i), -EAGAIN);
+	assert_int_equal(s2_vcpu_exit(small->vcpu), 0);
+	pthread_join(deleter.thread, NULL);
+	assert_int_equal(deleter.ret, 0);
+}
+
+/* A vCPU in guest mode may be walking them, whether or not there was a page to flush. */
+static void test_empty_tables_are_not_freed_under_a_vcpu(void **state)
+{
+	struct small_vm *small = *state;
+	struct deleter deleter = { .vm = small->vm };
+	struct invalidator i;
+
+	enter_and_load(small, 0);
+	assert_int_equal(s2_vcpu_exit(small->vcpu), 0);
+	begin_invalidation(&i, small->mm, 0, 0);
+	assert_int_equal(end_invalidation(&i), 0);
+	assert_int_equal(s2_vcpu_enter(small->vcpu), 0);
+	assert_int_equal(pthread_create(&deleter.thread, NULL, delete_slot, &deleter), 0);
+	while (!atomic_load(&deleter.done) && task_state(atomic_load(&deleter.tid)) != 'S')
+		sched_yield();
+	assert_false(atomic_load(&deleter.done));
+	assert_int_equal(s2_vcpu_exit(small->vcpu), 0);
+	pthread_join(deleter.thread, NULL);
+	assert_int_equal(deleter.ret, 0);
+}
+
 static void test_a_vcpu_invalidates_its_own_page_from_inside_guest_mode(void **state)
 {
 	struct small_vm *small = *state;
@@ -494,6 +548,9 @@ int main(void)
 		FLUSH_TEST(test_a_flush_that_was_not_waited_for_is_made_up_for),
 		FLUSH_TEST(test_the_dirty_log_sees_a_store_through_a_flush_that_was_not_waited_for),
 		FLUSH_TEST(test_deleting_a_memslot_waits_for_the_vcpu_too),
+		FLUSH_TEST(test_nobody_looks_at_the_table_while_a_flush_is_waited_for),
+		FLUSH_TEST(test_a_memslot_that_goes_is_found_until_its_pages_are_flushed),
+		FLUSH_TEST(test_empty_tables_are_not_freed_under_a_vcpu),
 		FLUSH_TEST(test_a_vcpu_invalidates_its_own_page_from_inside_guest_mode),
 		cmocka_unit_test(test_madvise_from_inside_guest_mode),
 		cmocka_unit_test(test_no_vcpu_meets_a_canary),
