@@ -43,46 +43,53 @@ static void span(struct range *range, struct range other)
 	range->end = range->end > other.end ? range->end : other.end;
 }
 
-/* Opens the bracket if there is a range to bracket. */
-static bool begin(struct s2_mm *mm, struct s2_invalidation *inv, bool wanted, const struct range *range)
+/* One system call in its bracket, if it has a range to bracket. errno is the caller's. */
+struct bracket {
+	struct s2_mm *mm;
+	struct s2_invalidation inv;
+	bool open;
+	int saved_errno;
+};
+
+static void begin(struct bracket *bracket, struct s2_mm *mm, bool wanted, const struct range *range)
 {
-	return wanted && !s2_invalidate_range_start(mm, inv, range->start, range->end, 0);
+	bracket->mm = mm;
+	bracket->saved_errno = errno;
+	bracket->open = wanted && !s2_invalidate_range_start(mm, &bracket->inv, range->start,
+							     range->end, 0);
 }
 
-static int finish(struct s2_mm *mm, struct s2_invalidation *inv, bool bracketed, int ret, int saved)
+/* The system call's answer, as the library gives answers. */
+static int finish(struct bracket *bracket, bool failed)
 {
-	int error = ret ? -errno : 0;
+	int ret = failed ? -errno : 0;
 
-	if (bracketed)
-		s2_invalidate_range_end(mm, inv);
-	errno = saved;
-	return error;
+	if (bracket->open)
+		s2_invalidate_range_end(bracket->mm, &bracket->inv);
+	errno = bracket->saved_errno;
+	return ret;
 }
 
 int s2_munmap(struct s2_mm *mm, void *addr, size_t length)
 {
-	struct s2_invalidation inv;
+	struct bracket bracket;
 	struct range range;
-	int saved = errno;
-	bool bracketed;
 
 	if (!mm)
 		return -EINVAL;
-	bracketed = begin(mm, &inv, range_of(addr, length, &range), &range);
-	return finish(mm, &inv, bracketed, munmap(addr, length), saved);
+	begin(&bracket, mm, range_of(addr, length, &range), &range);
+	return finish(&bracket, munmap(addr, length));
 }
 
 int s2_mprotect(struct s2_mm *mm, void *addr, size_t length, int prot)
 {
-	struct s2_invalidation inv;
+	struct bracket bracket;
 	struct range range;
-	int saved = errno;
-	bool bracketed;
 
 	if (!mm)
 		return -EINVAL;
-	bracketed = begin(mm, &inv, range_of(addr, length, &range), &range);
-	return finish(mm, &inv, bracketed, mprotect(addr, length, prot), saved);
+	begin(&bracket, mm, range_of(addr, length, &range), &range);
+	return finish(&bracket, mprotect(addr, length, prot));
 }
 
 static bool drops_pages(int advice)
@@ -93,15 +100,13 @@ static bool drops_pages(int advice)
 
 int s2_madvise(struct s2_mm *mm, void *addr, size_t length, int advice)
 {
-	struct s2_invalidation inv;
+	struct bracket bracket;
 	struct range range;
-	int saved = errno;
-	bool bracketed;
 
 	if (!mm)
 		return -EINVAL;
-	bracketed = begin(mm, &inv, drops_pages(advice) && range_of(addr, length, &range), &range);
-	return finish(mm, &inv, bracketed, madvise(addr, length, advice), saved);
+	begin(&bracket, mm, drops_pages(advice) && range_of(addr, length, &range), &range);
+	return finish(&bracket, madvise(addr, length, advice));
 }
 
 /* The kernel maps huge pages whole; their size is in the flags, 2 MiB if it is not said. */
@@ -119,18 +124,16 @@ int s2_mmap(struct s2_mm *mm, void *addr, size_t length, int prot, int flags, in
 	    void **mapped)
 {
 	bool replaces = (flags & MAP_FIXED) && (flags & MAP_FIXED_NOREPLACE) != MAP_FIXED_NOREPLACE;
-	struct s2_invalidation inv;
+	struct bracket bracket;
 	struct range range;
-	int saved = errno, ret;
-	bool bracketed;
 	void *result;
+	int ret;
 
 	if (!mm || !mapped)
 		return -EINVAL;
-	bracketed = begin(mm, &inv, replaces && range_of(addr, mapped_length(length, flags), &range),
-			  &range);
+	begin(&bracket, mm, replaces && range_of(addr, mapped_length(length, flags), &range), &range);
 	result = mmap(addr, length, prot, flags, fd, offset);
-	ret = finish(mm, &inv, bracketed, result == MAP_FAILED, saved);
+	ret = finish(&bracket, result == MAP_FAILED);
 	if (!ret)
 		*mapped = result;
 	return ret;
@@ -162,18 +165,17 @@ static bool mremap_range(void *old_addr, size_t old_size, size_t new_size, int f
 int s2_mremap(struct s2_mm *mm, void *old_addr, size_t old_size, size_t new_size, int flags,
 	      void *new_addr, void **mapped)
 {
-	struct s2_invalidation inv;
+	struct bracket bracket;
 	struct range range;
-	int saved = errno, ret;
-	bool bracketed;
 	void *result;
+	int ret;
 
 	if (!mm || !mapped)
 		return -EINVAL;
-	bracketed = begin(mm, &inv,
-			  mremap_range(old_addr, old_size, new_size, flags, new_addr, &range), &range);
+	begin(&bracket, mm, mremap_range(old_addr, old_size, new_size, flags, new_addr, &range),
+	      &range);
 	result = mremap(old_addr, old_size, new_size, flags, new_addr);
-	ret = finish(mm, &inv, bracketed, result == MAP_FAILED, saved);
+	ret = finish(&bracket, result == MAP_FAILED);
 	if (!ret)
 		*mapped = result;
 	return ret;
