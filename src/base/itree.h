@@ -195,11 +195,14 @@ struct s2_itree_reserve {
  * tree. Each copies or splits, or copies and joins, at most two nodes per
  * level, and may add a level.
  */
+static inline unsigned s2_itree_nodes_for_height(unsigned height, unsigned updates)
+{
+	return updates * (2 * (height + updates - 1) + 1);
+}
+
 static inline unsigned s2_itree_nodes_for(const struct s2_itree_node *root, unsigned updates)
 {
-	unsigned height = root ? root->level + 1 : 0;
-
-	return updates * (2 * (height + updates - 1) + 1);
+	return s2_itree_nodes_for_height(root ? root->level + 1 : 0, updates);
 }
 
 /* Tops @r up to at least @n nodes. -ENOMEM: @r is as it was. */

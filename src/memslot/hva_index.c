@@ -39,7 +39,7 @@ static void publish_and_unlock(struct s2_vm *vm, struct s2_itree_node *root)
 
 int s2_hva_index_prepare(struct s2_vm *vm, struct s2_itree_reserve *reserve, unsigned updates)
 {
-	unsigned nodes = updates * (2 * (LEVELS + updates - 1) + 1);
+	unsigned nodes = s2_itree_nodes_for_height(LEVELS, updates);
 
 	if (!shared(vm))
 		nodes = s2_itree_nodes_for(atomic_load_explicit(&vm->hva_root, memory_order_relaxed),
@@ -67,7 +67,7 @@ void s2_hva_index_remove(struct s2_vm *vm, struct s2_memslot *slot,
 	struct s2_itree_node *root = lock_root(vm);
 
 	root = s2_itree_remove(root, slot->hva, end, slot, reserve, replaced);
-	/* Before the unlocking; the order to the root's publication does not matter: zapped it is. */
+	/* Before or after the root's publication: the memslot was zapped long since. */
 	if (shared(vm))
 		s2_hva_filter_remove(&vm->mm->filter, slot->hva, end);
 	publish_and_unlock(vm, root);

@@ -7,6 +7,7 @@
 #ifndef S2_MEMSLOT_VM_H
 #define S2_MEMSLOT_VM_H
 
+#include "base/counter.h"
 #include "base/itree.h"
 #include "base/lock.h"
 #include "memslot/memslot.h"
@@ -61,12 +62,6 @@ struct s2_fault_counts {
 	_Atomic uint64_t retries;
 	_Atomic uint64_t leaves_made[2]; /* of 4 KiB, of 2 MiB */
 };
-
-static inline void s2_count(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
-			      memory_order_relaxed);
-}
 
 static inline void s2_fault_counts_add(struct s2_fault_counts *sum, struct s2_fault_counts *counts)
 {

@@ -174,7 +174,7 @@ void s2_inflight_account_locks(struct s2_inflight *table, struct s2_invalidation
 	struct s2_inflight_entry *entry = inv->entry;
 
 	if (entry)
-		s2_inflight_count(&entry->mmu_locks, n);
+		s2_count(&entry->mmu_locks, n);
 	else
 		atomic_fetch_add_explicit(&table->overflow_mmu_locks, n, memory_order_relaxed);
 }

@@ -21,6 +21,7 @@
 #define S2_MM_INFLIGHT_H
 
 #include "base/arch.h"
+#include "base/counter.h"
 #include "base/lock.h"
 #include "base/schedule.h"
 
@@ -165,13 +166,6 @@ static inline void s2_inflight_leave(struct s2_inflight *table, struct s2_invali
 	atomic_store_explicit(&entry->seq, seq + 1, memory_order_release);
 }
 
-/* One more in a counter that its entry's occupant alone writes. */
-static inline void s2_inflight_count(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
-			      memory_order_relaxed);
-}
-
 /* May be called only while @inv is published. */
 static inline void s2_inflight_account(struct s2_inflight *table, struct s2_invalidation *inv,
 				       bool elided, uint64_t mmu_locks)
@@ -179,11 +173,11 @@ static inline void s2_inflight_account(struct s2_inflight *table, struct s2_inva
 	struct s2_inflight_entry *entry = inv->entry;
 
 	if (__builtin_expect(entry != NULL, 1)) {
-		s2_inflight_count(&entry->invalidations, 1);
+		s2_count(&entry->invalidations, 1);
 		if (elided)
-			s2_inflight_count(&entry->elided, 1);
+			s2_count(&entry->elided, 1);
 		else
-			s2_inflight_count(&entry->mmu_locks, mmu_locks);
+			s2_count(&entry->mmu_locks, mmu_locks);
 		return;
 	}
 	atomic_fetch_add_explicit(&table->overflow_invalidations, 1, memory_order_relaxed);
