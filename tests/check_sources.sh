@@ -9,7 +9,7 @@ set -u
 cd "$1" || exit 1
 
 status=0
-for file in src/*/*.c tools/*.c examples/*.c tests/*.c tests/*/*.c; do
+for file in src/*/*.c tools/*.c bench/peers/*.c examples/*.c tests/*.c tests/*/*.c; do
 	[ -e "$file" ] || continue
 	directory=${file%%/*}
 	name=${file#*/}

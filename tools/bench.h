@@ -99,8 +99,9 @@ double bench_median(double *values, size_t nr);
  * @row_keys:  of the rows' keys, those that make a line of the table; the second may be NULL.
  * @column:    and the one that makes its columns.
  * @value:     the key of the number itself.
- * @run:       appends the rows to @results. Reports what goes wrong and returns a negative errno.
- * @add_goals: adds those of the project's goals that @results has the numbers for.
+ * @run:       appends the rows to @results. Reports what goes wrong and returns a negative errno,
+ *             or BENCH_SKIPPED if it has said on stderr why it cannot be measured on this machine.
+ * @add_goals: adds those of the project's goals that @results has the numbers for; may be NULL.
  */
 struct bench {
 	const char *name;
@@ -112,12 +113,34 @@ struct bench {
 	void (*add_goals)(const json_t *results, json_t *goals);
 };
 
+/*
+ * The benchmarks of one program, which defines it.
+ *
+ * @program: its name in what it prints.
+ * @about:   argp's doc, with the benchmarks' names.
+ * @benches: ends with NULL.
+ */
+struct bench_suite {
+	const char *program;
+	const char *about;
+	const struct bench *const *benches;
+};
+
+extern const struct bench_suite bench_suite;
+
+/* The exit status of a program whose peer cannot be had on this machine, as Meson and autotools. */
+#define BENCH_SKIPPED 77
+
+/* What main() does. Returns the exit status: 0, 1, 2 for a wrong option, or BENCH_SKIPPED. */
+int bench_main(int argc, char **argv);
+
+/* Those of stage2 bench. */
 extern const struct bench bench_gate;
 extern const struct bench bench_access;
 extern const struct bench bench_fault;
 extern const struct bench bench_slots;
 
-/* Prints "stage2 bench: NAME: what: why" on stderr and returns @error, a negative errno. */
+/* Prints "PROGRAM: NAME: what: why" on stderr and returns @error, a negative errno. */
 int bench_fail(const struct bench *bench, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

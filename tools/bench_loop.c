@@ -269,8 +269,8 @@ static void show_progress(const struct bench *bench, unsigned int round, unsigne
 	if (!isatty(STDERR_FILENO))
 		return;
 	if (round < rounds)
-		fprintf(stderr, "\rstage2 bench: %s: round %u of %u ", bench->name, round + 1,
-			rounds);
+		fprintf(stderr, "\r%s: %s: round %u of %u ", bench_suite.program, bench->name,
+			round + 1, rounds);
 	else
 		fprintf(stderr, "\r%60s\r", "");
 }

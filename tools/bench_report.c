@@ -16,7 +16,7 @@ int bench_fail(const struct bench *bench, int error, const char *format, ...)
 {
 	va_list args;
 
-	fprintf(stderr, "stage2 bench: %s: ", bench->name);
+	fprintf(stderr, "%s: %s: ", bench_suite.program, bench->name);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);

@@ -221,7 +221,7 @@ int cmd_replay(int argc, char **argv)
 	const struct argp argp = { argp_options, parse_option, "TRACE...", doc, NULL, NULL, NULL };
 	struct replay_options options = { .vcpus = 1, .seed = 1, .stall_s = 60 };
 	json_t *reports = NULL;
-	int status = options_parse(&argp, argc, argv, &options);
+	int status = options_parse(&argp, "stage2 replay", argc, argv, &options);
 
 	if (status)
 		return status;

@@ -517,7 +517,7 @@ int cmd_torture(int argc, char **argv)
 	c.options.seed = clock_ns() / 1000;
 	c.options.deadlock = die_of_deadlock;
 	c.options.ctx = &c;
-	status = options_parse(&argp, argc, argv, &c);
+	status = options_parse(&argp, "stage2 torture", argc, argv, &c);
 	if (status)
 		return status;
 	c.options.progress = isatty(STDERR_FILENO);

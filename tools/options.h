@@ -38,9 +38,9 @@ error_t option_refuse(const struct argp_state *state, const char *option, const 
 	__attribute__((format(printf, 3, 4)));
 
 /*
- * argp_parse() with "stage2 NAME" for a name and one-line errors. Returns 0, or 2 (the exit status)
- * when a wrong option has been reported. --help prints and exits.
+ * argp_parse() with @name, as "stage2 replay", for the program's and one-line errors. Returns 0, or
+ * 2 (the exit status) when a wrong option has been reported. --help prints and exits.
  */
-int options_parse(const struct argp *argp, int argc, char **argv, void *input);
+int options_parse(const struct argp *argp, const char *name, int argc, char **argv, void *input);
 
 #endif
