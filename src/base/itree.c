@@ -119,6 +119,41 @@ static void run_append(struct run *run, const struct s2_itree_node *node, unsign
 	}
 }
 
+/* The entries from @from on are new or have moved: their prefixes' reach follows from their ends. */
+static void set_reach(struct s2_itree_node *node, unsigned from)
+{
+	node->reach[0] = 0;
+	for (unsigned i = from; i < node->count; i++)
+		node->reach[i + 1] = node->end[i] > node->reach[i] ? node->end[i] : node->reach[i];
+}
+
+static void clear_slots(struct s2_itree_node *node, unsigned from, unsigned to)
+{
+	for (unsigned i = from; i < to; i++) {
+		node->start[i] = UINT64_MAX;
+		node->end[i] = 0;
+		node->ptr[i] = NULL;
+		node->reach[i + 1] = UINT64_MAX;
+	}
+}
+
+/* The entry that a node's parent needs. */
+static struct s2_itree_iv entry_of(struct s2_itree_node *node)
+{
+	return (struct s2_itree_iv){
+		.start = node->start[0],
+		.end = node->reach[node->count],
+		.value = node,
+	};
+}
+
+static void set_entry(struct s2_itree_node *node, unsigned slot, const struct s2_itree_iv *iv)
+{
+	node->start[slot] = iv->start;
+	node->end[slot] = iv->end;
+	node->ptr[slot] = iv->value;
+}
+
 static void run_append_spliced(struct run *run, const struct s2_itree_node *node,
 			       const struct splice *s)
 {
@@ -126,6 +161,20 @@ static void run_append_spliced(struct run *run, const struct s2_itree_node *node
 	for (unsigned i = 0; i < s->n_add; i++)
 		run->e[run->n++] = s->add[i];
 	run_append(run, node, s->at + s->del, node->count);
+}
+
+static void list_push(struct s2_itree_node **list, struct s2_itree_node *node)
+{
+	node->next = *list;
+	*list = node;
+}
+
+static void reserve_push(struct s2_itree_reserve *r, struct s2_itree_node *node)
+{
+	if (!r->head)
+		r->tail = node;
+	list_push(&r->head, node);
+	r->count++;
 }
 
 static struct s2_itree_node *reserve_take(struct s2_itree_reserve *r)
@@ -139,12 +188,6 @@ static struct s2_itree_node *reserve_take(struct s2_itree_reserve *r)
 	return node;
 }
 
-static void list_push(struct s2_itree_node **list, struct s2_itree_node *node)
-{
-	node->next = *list;
-	*list = node;
-}
-
 /* Writes entries to a new node and returns the entry its parent needs. */
 static struct s2_itree_iv write_node(struct s2_itree_reserve *r, unsigned level,
 				     const struct s2_itree_iv *e, unsigned n)
@@ -153,25 +196,37 @@ static struct s2_itree_iv write_node(struct s2_itree_reserve *r, unsigned level,
 
 	node->count = n;
 	node->level = level;
-	node->reach[0] = 0;
-	for (unsigned i = 0; i < n; i++) {
-		node->start[i] = e[i].start;
-		node->end[i] = e[i].end;
-		node->ptr[i] = e[i].value;
-		node->reach[i + 1] = e[i].end > node->reach[i] ? e[i].end : node->reach[i];
-	}
-	for (unsigned i = n; i < S2_ITREE_SLOTS; i++) {
-		node->start[i] = UINT64_MAX;
-		node->end[i] = 0;
-		node->ptr[i] = NULL;
-		node->reach[i + 1] = UINT64_MAX;
-	}
+	for (unsigned i = 0; i < n; i++)
+		set_entry(node, i, &e[i]);
+	set_reach(node, 0);
+	clear_slots(node, n, S2_ITREE_SLOTS);
+	return entry_of(node);
+}
 
-	return (struct s2_itree_iv){
-		.start = node->start[0],
-		.end = node->reach[n],
-		.value = node,
-	};
+/*
+ * The same for @old with a splice that leaves it room, and entries. Copied as a
+ * whole: the entries that stay are not touched one by one, and nearly every level
+ * of nearly every update comes here.
+ */
+static struct s2_itree_iv write_spliced(struct s2_itree_reserve *r,
+					const struct s2_itree_node *old, const struct splice *s)
+{
+	struct s2_itree_node *node = reserve_take(r);
+	unsigned to = s->at + s->n_add, from = s->at + s->del;
+	unsigned moving = old->count - from;
+
+	*node = *old;
+	node->count = to + moving;
+	if (to != from) {
+		memcpy(&node->start[to], &old->start[from], moving * sizeof(node->start[0]));
+		memcpy(&node->end[to], &old->end[from], moving * sizeof(node->end[0]));
+		memcpy(&node->ptr[to], &old->ptr[from], moving * sizeof(node->ptr[0]));
+	}
+	for (unsigned i = 0; i < s->n_add; i++)
+		set_entry(node, s->at + i, &s->add[i]);
+	set_reach(node, s->at);
+	clear_slots(node, node->count, old->count);
+	return entry_of(node);
 }
 
 /* Writes @run to one node, or to two with @cut entries in the first. */
@@ -188,37 +243,30 @@ static unsigned write_run(struct s2_itree_reserve *r, unsigned level, const stru
 }
 
 /*
- * Memslots mostly come in ascending order. Splitting a node in half when its
- * last entry is new would leave a trail of half-full nodes behind.
+ * Writes @old, where the splice leaves too many entries for one node, to two.
+ * Memslots mostly come in ascending order. Splitting a node in half when its last
+ * entry is new would leave a trail of half-full nodes behind.
  */
-static unsigned split_at(const struct run *run, const struct splice *s)
+static void split(struct s2_itree_reserve *r, const struct s2_itree_node *old,
+		  const struct splice *s, struct s2_itree_iv out[2])
 {
-	if (s->at + s->n_add == run->n)
-		return run->n - S2_ITREE_MIN_FILL;
-	return run->n - run->n / 2;
+	struct run run = { .n = 0 };
+	bool last_is_new = s->at + s->del == old->count;
+
+	run_append_spliced(&run, old, s);
+	write_run(r, old->level, &run, last_is_new ? run.n - S2_ITREE_MIN_FILL : run.n - run.n / 2,
+		  out);
 }
 
-/*
- * Writes the outcome of a level below the root: spliced, and joined with a
- * neighbour if too little is left. @s becomes the splice for the parent.
- */
-static void rewrite_level(const struct path *path, unsigned level, struct splice *s,
-			  struct s2_itree_reserve *r, struct s2_itree_node **replaced)
+/* Too little is left of a node: writes it and a neighbour of it to one node or two. */
+static void join_level(const struct path *path, unsigned level, struct splice *s,
+		       struct s2_itree_reserve *r, struct s2_itree_node **replaced)
 {
 	const struct s2_itree_node *node = path->node[level];
 	const struct s2_itree_node *parent = path->node[level + 1];
 	unsigned slot = path->slot[level + 1];
-	unsigned n = node->count - s->del + s->n_add;
 	struct s2_itree_node *neighbour;
 	struct run run = { .n = 0 };
-
-	if (n >= S2_ITREE_MIN_FILL) {
-		run_append_spliced(&run, node, s);
-		s->n_add = write_run(r, level, &run, split_at(&run, s), s->add);
-		s->at = slot;
-		s->del = 1;
-		return;
-	}
 
 	if (slot > 0) {
 		neighbour = parent->ptr[--slot];
@@ -235,22 +283,45 @@ static void rewrite_level(const struct path *path, unsigned level, struct splice
 	s->del = 2;
 }
 
+/* Writes the outcome of a level below the root. @s becomes the splice for the parent. */
+static void rewrite_level(const struct path *path, unsigned level, struct splice *s,
+			  struct s2_itree_reserve *r, struct s2_itree_node **replaced)
+{
+	const struct s2_itree_node *node = path->node[level];
+	unsigned n = node->count - s->del + s->n_add;
+
+	if (n < S2_ITREE_MIN_FILL) {
+		join_level(path, level, s, r, replaced);
+		return;
+	}
+	if (n <= S2_ITREE_SLOTS) {
+		s->add[0] = write_spliced(r, node, s);
+		s->n_add = 1;
+	} else {
+		split(r, node, s, s->add);
+		s->n_add = 2;
+	}
+	s->at = path->slot[level + 1];
+	s->del = 1;
+}
+
 /* Writes the outcome at the root, which may vanish, lose a level or gain one. */
 static struct s2_itree_node *rewrite_root(const struct s2_itree_node *root, const struct splice *s,
 					  struct s2_itree_reserve *r)
 {
-	struct run run = { .n = 0 };
+	unsigned n = root->count - s->del + s->n_add;
 	struct s2_itree_iv out[2];
 
-	run_append_spliced(&run, root, s);
-	if (run.n == 0)
+	if (n == 0)
 		return NULL;
-	if (run.n == 1 && root->level > 0)
-		return run.e[0].value;
-	if (write_run(r, root->level, &run, split_at(&run, s), out) == 1)
-		return out[0].value;
+	/* All that is left is what two children became. */
+	if (n == 1 && root->level > 0)
+		return s->add[0].value;
+	if (n <= S2_ITREE_SLOTS)
+		return write_spliced(r, root, s).value;
 
 	assert(root->level + 1 < S2_ITREE_MAX_HEIGHT);
+	split(r, root, s, out);
 	return write_node(r, root->level + 1, out, 2).value;
 }
 
@@ -337,8 +408,7 @@ int s2_itree_reserve_fill(struct s2_itree_reserve *r, const struct s2_allocator 
 
 		if (!node)
 			goto undo;
-		list_push(&got.head, node);
-		got.count++;
+		reserve_push(&got, node);
 	}
 	*r = got;
 	return 0;
@@ -347,6 +417,37 @@ undo:
 	while (got.head != r->head)
 		a->free(a->ctx, reserve_take(&got));
 	return -ENOMEM;
+}
+
+void s2_itree_reserve_move(struct s2_itree_reserve *to, struct s2_itree_reserve *from, unsigned n)
+{
+	struct s2_itree_reserve moved = *from;
+
+	if (!n || !from->head)
+		return;
+	if (n < from->count) {
+		moved.count = n;
+		moved.tail = from->head;
+		while (--n)
+			moved.tail = moved.tail->next;
+	}
+	from->head = moved.tail->next;
+	from->count -= moved.count;
+	moved.tail->next = to->head;
+	if (!to->head)
+		to->tail = moved.tail;
+	to->head = moved.head;
+	to->count += moved.count;
+}
+
+void s2_itree_reserve_add_list(struct s2_itree_reserve *r, struct s2_itree_node *list)
+{
+	while (list) {
+		struct s2_itree_node *next = list->next;
+
+		reserve_push(r, list);
+		list = next;
+	}
 }
 
 void s2_itree_reserve_drain(struct s2_itree_reserve *r, const struct s2_allocator *a)

@@ -180,10 +180,11 @@ const struct s2_itree_iv *s2_itree_iter_next(struct s2_itree_iter *it);
 
 /*
  * Nodes allocated before an update, so that the update itself cannot fail.
- * All zero is an empty reserve.
+ * All zero is an empty reserve. @tail means something only while there is a @head.
  */
 struct s2_itree_reserve {
 	struct s2_itree_node *head;
+	struct s2_itree_node *tail;
 	unsigned count;
 };
 
@@ -207,6 +208,15 @@ static inline unsigned s2_itree_nodes_for(const struct s2_itree_node *root, unsi
 
 /* Tops @r up to at least @n nodes. -ENOMEM: @r is as it was. */
 int s2_itree_reserve_fill(struct s2_itree_reserve *r, const struct s2_allocator *a, unsigned n);
+
+/*
+ * Moves @n nodes, or all if there are fewer, from the front of one reserve to the
+ * front of another. Looks at the nodes only if some stay behind.
+ */
+void s2_itree_reserve_move(struct s2_itree_reserve *to, struct s2_itree_reserve *from, unsigned n);
+
+/* Puts a list of nodes, replaced ones for instance, at the front of @r. */
+void s2_itree_reserve_add_list(struct s2_itree_reserve *r, struct s2_itree_node *list);
 
 /* Gives every node in @r back to @a. */
 void s2_itree_reserve_drain(struct s2_itree_reserve *r, const struct s2_allocator *a);

@@ -10,23 +10,24 @@
 
 /*
  * An RCU grace period is shared by this much garbage, so that its price, which
- * may be a sleep, is not paid by each update. Counted in units of about 2 KiB,
- * what an update leaves behind as a rule: half a megabyte waits meanwhile.
+ * may be a sleep, is not paid by each update: with 32,000 memslots by 180 of them.
  */
-#define UNIT 2048
-#define UNITS_PER_RCU_GRACE 256
+#define BYTES_PER_RCU_GRACE (512 << 10)
 
-void s2_garbage_nodes(struct s2_mm *mm, struct s2_itree_node *list)
+void s2_garbage_hva_nodes(struct s2_mm *mm, struct s2_itree_node *list)
 {
 	S2_ASSERT_HELD(&mm->index_lock);
-	while (list) {
-		struct s2_itree_node *node = list;
+	s2_itree_reserve_add_list(&mm->fresh.hva_nodes, list);
+}
 
-		list = node->next;
-		node->next = mm->fresh.nodes;
-		mm->fresh.nodes = node;
-	}
-	mm->fresh.units++;
+void s2_garbage_gfn_nodes(struct s2_mm *mm, struct s2_itree_node *list)
+{
+	struct s2_itree_reserve *nodes = &mm->fresh.gfn_nodes;
+	unsigned before = nodes->count;
+
+	S2_ASSERT_HELD(&mm->index_lock);
+	s2_itree_reserve_add_list(nodes, list);
+	mm->fresh.bytes += (uint64_t)(nodes->count - before) * sizeof(*list);
 }
 
 void s2_garbage_memslot(struct s2_mm *mm, struct s2_memslot *slot)
@@ -34,9 +35,9 @@ void s2_garbage_memslot(struct s2_mm *mm, struct s2_memslot *slot)
 	S2_ASSERT_HELD(&mm->index_lock);
 	slot->retired = mm->fresh.memslots;
 	mm->fresh.memslots = slot;
-	mm->fresh.units++;
+	mm->fresh.bytes += sizeof(*slot);
 	if (slot->dirty_bitmap && !slot->bitmap_passed)
-		mm->fresh.units += s2_dirty_words(slot->npages) * sizeof(uint64_t) / UNIT;
+		mm->fresh.bytes += s2_dirty_words(slot->npages) * sizeof(uint64_t);
 }
 
 void s2_garbage_vm_list(struct s2_mm *mm, struct s2_vm_list *list)
@@ -44,7 +45,7 @@ void s2_garbage_vm_list(struct s2_mm *mm, struct s2_vm_list *list)
 	S2_ASSERT_HELD(&mm->index_lock);
 	list->retired = mm->fresh.vm_lists;
 	mm->fresh.vm_lists = list;
-	mm->fresh.units += 1 + list->nr * sizeof(list->vms[0]) / UNIT;
+	mm->fresh.bytes += sizeof(*list) + list->nr * sizeof(list->vms[0]);
 }
 
 void s2_garbage_vm(struct s2_mm *mm, struct s2_vm *vm)
@@ -52,7 +53,8 @@ void s2_garbage_vm(struct s2_mm *mm, struct s2_vm *vm)
 	S2_ASSERT_HELD(&mm->index_lock);
 	vm->retired = mm->fresh.vms;
 	mm->fresh.vms = vm;
-	mm->fresh.units += atomic_load_explicit(&vm->nr_tables, memory_order_relaxed) * 4096 / UNIT;
+	mm->fresh.bytes += sizeof(*vm) +
+			   atomic_load_explicit(&vm->nr_tables, memory_order_relaxed) * 4096;
 }
 
 /* Prepends list @from to list @to and empties it; @link is the member that links them. */
@@ -69,12 +71,13 @@ void s2_garbage_vm(struct s2_mm *mm, struct s2_vm *vm)
 
 static void move_garbage(struct s2_garbage *to, struct s2_garbage *from)
 {
-	SPLICE(to->nodes, from->nodes, next);
+	s2_itree_reserve_move(&to->hva_nodes, &from->hva_nodes, from->hva_nodes.count);
+	s2_itree_reserve_move(&to->gfn_nodes, &from->gfn_nodes, from->gfn_nodes.count);
 	SPLICE(to->memslots, from->memslots, retired);
 	SPLICE(to->vm_lists, from->vm_lists, retired);
 	SPLICE(to->vms, from->vms, retired);
-	to->units += from->units;
-	from->units = 0;
+	to->bytes += from->bytes;
+	from->bytes = 0;
 }
 
 static void free_memslot(const struct s2_allocator *a, struct s2_memslot *slot)
@@ -88,8 +91,7 @@ static void free_garbage(struct s2_mm *mm, struct s2_garbage *garbage)
 {
 	const struct s2_allocator *a = &mm->allocator;
 
-	s2_node_pool_give_list(mm, garbage->nodes);
-	garbage->nodes = NULL;
+	s2_node_pool_give(mm, &garbage->gfn_nodes);
 	while (garbage->memslots) {
 		struct s2_memslot *slot = garbage->memslots;
 
@@ -120,7 +122,7 @@ static void advance_grace(struct s2_mm *mm)
 			return;
 		mm->grace_open = false;
 		move_garbage(&mm->passed, &mm->waiting);
-		if (!mm->fresh.units)
+		if (!mm->fresh.bytes && !mm->fresh.hva_nodes.count)
 			return;
 		move_garbage(&mm->waiting, &mm->fresh);
 		s2_inflight_grace_begin(&mm->inflight);
@@ -130,14 +132,18 @@ static void advance_grace(struct s2_mm *mm)
 
 void s2_mm_reclaim(struct s2_mm *mm)
 {
+	struct s2_itree_reserve hva_nodes;
 	struct s2_garbage ripe = { 0 };
 
 	s2_mutex_lock(&mm->index_lock);
 	advance_grace(mm);
-	if (mm->passed.units >= UNITS_PER_RCU_GRACE)
+	hva_nodes = mm->passed.hva_nodes;
+	mm->passed.hva_nodes = (struct s2_itree_reserve){ 0 };
+	if (mm->passed.bytes >= BYTES_PER_RCU_GRACE)
 		move_garbage(&ripe, &mm->passed);
 	s2_mutex_unlock(&mm->index_lock);
-	if (!ripe.units)
+	s2_node_pool_give(mm, &hva_nodes);
+	if (!ripe.bytes)
 		return;
 	s2_synchronize_rcu();
 	free_garbage(mm, &ripe);
@@ -150,7 +156,8 @@ void s2_mm_reclaim_all(struct s2_mm *mm)
 	move_garbage(&all, &mm->fresh);
 	move_garbage(&all, &mm->waiting);
 	move_garbage(&all, &mm->passed);
-	if (all.units)
+	if (all.bytes)
 		s2_synchronize_rcu();
+	s2_node_pool_give(mm, &all.hva_nodes);
 	free_garbage(mm, &all);
 }

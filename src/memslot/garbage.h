@@ -10,7 +10,8 @@
 #include "mm/mm.h"
 
 /* Leave something behind that is out of reach for new readers. Caller holds index_lock. */
-void s2_garbage_nodes(struct s2_mm *mm, struct s2_itree_node *list);
+void s2_garbage_hva_nodes(struct s2_mm *mm, struct s2_itree_node *list);
+void s2_garbage_gfn_nodes(struct s2_mm *mm, struct s2_itree_node *list);
 void s2_garbage_memslot(struct s2_mm *mm, struct s2_memslot *slot);
 void s2_garbage_vm_list(struct s2_mm *mm, struct s2_vm_list *list);
 void s2_garbage_vm(struct s2_mm *mm, struct s2_vm *vm);

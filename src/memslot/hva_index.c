@@ -2,8 +2,6 @@
 /* Updates of the hva index; invalidations read it in notifier/notifier.c. */
 #include "memslot/hva_index.h"
 
-#include "memslot/node_pool.h"
-
 /*
  * Between the filling of the reserve and its use, other VMs may make a shared
  * tree grow. Enough for a tree of this many levels at least, which holds four
@@ -37,14 +35,11 @@ static void publish_and_unlock(struct s2_vm *vm, struct s2_itree_node *root)
 		s2_mutex_unlock(&vm->mm->index_lock);
 }
 
-int s2_hva_index_prepare(struct s2_vm *vm, struct s2_itree_reserve *reserve, unsigned updates)
+unsigned s2_hva_index_nodes(struct s2_vm *vm, unsigned steps)
 {
-	unsigned nodes = s2_itree_nodes_for_height(LEVELS, updates);
-
-	if (!shared(vm))
-		nodes = s2_itree_nodes_for(atomic_load_explicit(&vm->hva_root, memory_order_relaxed),
-					   updates);
-	return s2_node_pool_take(vm->mm, reserve, nodes);
+	if (shared(vm))
+		return s2_itree_nodes_for_height(LEVELS, steps);
+	return s2_itree_nodes_for(atomic_load_explicit(&vm->hva_root, memory_order_relaxed), steps);
 }
 
 void s2_hva_index_add(struct s2_vm *vm, struct s2_memslot *slot, struct s2_itree_reserve *reserve,

@@ -10,10 +10,10 @@
 #include "mm/mm.h"
 
 /*
- * Fills @reserve for one update of the index by @updates steps, some growth by
- * other VMs meanwhile included. -ENOMEM: @reserve is as it was.
+ * The most nodes that one update of the index by @steps steps may take, some growth
+ * by other VMs meanwhile included.
  */
-int s2_hva_index_prepare(struct s2_vm *vm, struct s2_itree_reserve *reserve, unsigned updates);
+unsigned s2_hva_index_nodes(struct s2_vm *vm, unsigned steps);
 
 /*
  * Put @slot in (one step), take it out (one), or put @slot in the place of @old

@@ -12,8 +12,7 @@
 /* Fills @reserve to @nr nodes. -ENOMEM: nothing was taken. They take index_lock. */
 int s2_node_pool_take(struct s2_mm *mm, struct s2_itree_reserve *reserve, unsigned nr);
 
-/* Empties @reserve, or frees @list, into the pool as far as it has room. */
+/* Empties @reserve into the pool as far as that has room; what does not fit is freed. */
 void s2_node_pool_give(struct s2_mm *mm, struct s2_itree_reserve *reserve);
-void s2_node_pool_give_list(struct s2_mm *mm, struct s2_itree_node *list);
 
 #endif /* S2_MEMSLOT_NODE_POOL_H */

@@ -35,9 +35,9 @@ struct s2_update {
 	struct s2_memslot *new;
 	struct s2_memslot ***chunk; /* where to hang a new chunk of slots[], if one is needed */
 	struct s2_memslot **new_chunk;
-	struct s2_itree_reserve gfn_reserve;
-	struct s2_itree_reserve hva_reserve;
-	struct s2_itree_node *replaced; /* what readers may still hold afterwards */
+	struct s2_itree_reserve reserve; /* for both indexes */
+	struct s2_itree_node *gfn_replaced; /* what readers may still hold afterwards */
+	struct s2_itree_node *hva_replaced;
 };
 
 static const struct s2_region_rules rules = {
@@ -147,10 +147,9 @@ static int prepare(struct s2_update *up, const struct kvm_userspace_memory_regio
 	int ret = prepare_memslot(up, mem);
 
 	if (!ret)
-		ret = s2_node_pool_take(up->vm->mm, &up->gfn_reserve,
-					s2_itree_nodes_for(gfn_root(up->vm), steps));
-	if (!ret)
-		ret = s2_hva_index_prepare(up->vm, &up->hva_reserve, steps);
+		ret = s2_node_pool_take(up->vm->mm, &up->reserve,
+					s2_itree_nodes_for(gfn_root(up->vm), steps) +
+						s2_hva_index_nodes(up->vm, steps));
 	return ret;
 }
 
@@ -159,8 +158,7 @@ static void clean_up(struct s2_update *up, bool happened)
 {
 	const struct s2_allocator *a = &up->vm->mm->allocator;
 
-	s2_node_pool_give(up->vm->mm, &up->gfn_reserve);
-	s2_node_pool_give(up->vm->mm, &up->hva_reserve);
+	s2_node_pool_give(up->vm->mm, &up->reserve);
 	if (happened)
 		return;
 	s2_free(a, up->new_chunk);
@@ -181,8 +179,8 @@ static void gfn_index_add(struct s2_update *up)
 	struct s2_memslot *slot = up->new;
 	struct s2_itree_iv iv = { slot->base_gfn, slot->base_gfn + slot->npages, slot };
 
-	publish_gfn_root(up->vm, s2_itree_insert(gfn_root(up->vm), &iv, &up->gfn_reserve,
-						 &up->replaced));
+	publish_gfn_root(up->vm, s2_itree_insert(gfn_root(up->vm), &iv, &up->reserve,
+						 &up->gfn_replaced));
 }
 
 static void gfn_index_remove(struct s2_update *up)
@@ -191,7 +189,7 @@ static void gfn_index_remove(struct s2_update *up)
 
 	publish_gfn_root(up->vm, s2_itree_remove(gfn_root(up->vm), slot->base_gfn,
 						 slot->base_gfn + slot->npages, slot,
-						 &up->gfn_reserve, &up->replaced));
+						 &up->reserve, &up->gfn_replaced));
 }
 
 static void gfn_index_replace(struct s2_update *up)
@@ -200,7 +198,7 @@ static void gfn_index_replace(struct s2_update *up)
 
 	publish_gfn_root(up->vm, s2_itree_replace(gfn_root(up->vm), slot->base_gfn,
 						  slot->base_gfn + slot->npages, slot, up->new,
-						  &up->gfn_reserve, &up->replaced));
+						  &up->reserve, &up->gfn_replaced));
 }
 
 static void set_slot(struct s2_update *up)
@@ -264,7 +262,7 @@ static void commit_create(struct s2_update *up)
 	if (S2_MUTANT(GFN_BEFORE_HVA))
 		gfn_index_add(up);
 	s2_schedule_point(S2_STEP_UPDATE_BEGUN);
-	s2_hva_index_add(up->vm, up->new, &up->hva_reserve, &up->replaced);
+	s2_hva_index_add(up->vm, up->new, &up->reserve, &up->hva_replaced);
 	wait_for_overlapping(up);
 	if (!S2_MUTANT(GFN_BEFORE_HVA))
 		gfn_index_add(up);
@@ -293,7 +291,7 @@ static void commit_delete(struct s2_update *up)
 	if (!S2_MUTANT(HVA_REMOVED_FIRST))
 		hide_old(up);
 	swap_begin(up);
-	s2_hva_index_remove(up->vm, up->old, &up->hva_reserve, &up->replaced);
+	s2_hva_index_remove(up->vm, up->old, &up->reserve, &up->hva_replaced);
 	swap_end(up);
 	if (S2_MUTANT(HVA_REMOVED_FIRST))
 		hide_old(up);
@@ -318,7 +316,7 @@ static void commit_move(struct s2_update *up)
 {
 	hide_old(up);
 	swap_begin(up);
-	s2_hva_index_replace(up->vm, up->old, up->new, &up->hva_reserve, &up->replaced);
+	s2_hva_index_replace(up->vm, up->old, up->new, &up->reserve, &up->hva_replaced);
 	wait_for_overlapping(up);
 	gfn_index_add(up);
 	swap_end(up);
@@ -327,7 +325,7 @@ static void commit_move(struct s2_update *up)
 static void commit_flags(struct s2_update *up)
 {
 	swap_begin(up);
-	s2_hva_index_replace(up->vm, up->old, up->new, &up->hva_reserve, &up->replaced);
+	s2_hva_index_replace(up->vm, up->old, up->new, &up->reserve, &up->hva_replaced);
 	s2_schedule_point(S2_STEP_UPDATE_REPLACED);
 	gfn_index_replace(up);
 	swap_end(up);
@@ -342,7 +340,8 @@ static void retire_replaced(struct s2_update *up)
 	if (up->old)
 		up->old->bitmap_passed = up->new && up->new->dirty_bitmap == up->old->dirty_bitmap;
 	s2_mutex_lock(&mm->index_lock);
-	s2_garbage_nodes(mm, up->replaced);
+	s2_garbage_hva_nodes(mm, up->hva_replaced);
+	s2_garbage_gfn_nodes(mm, up->gfn_replaced);
 	if (up->old)
 		s2_garbage_memslot(mm, up->old);
 	s2_mutex_unlock(&mm->index_lock);

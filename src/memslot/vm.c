@@ -50,11 +50,24 @@ void s2_vm_free(struct s2_vm *vm)
 	s2_free(a, vm);
 }
 
+static void unindex_slot(struct s2_vm *vm, struct s2_memslot *slot,
+			 struct s2_itree_reserve *reserve)
+{
+	struct s2_itree_node *replaced = NULL;
+
+	s2_hva_index_remove(vm, slot, reserve, &replaced);
+	slot->unindexed = true;
+	s2_mutex_lock(&vm->mm->index_lock);
+	s2_garbage_hva_nodes(vm->mm, replaced);
+	s2_mutex_unlock(&vm->mm->index_lock);
+	/* Each time: the copies that 32,000 memslots leave behind are many times the index itself. */
+	s2_mm_reclaim(vm->mm);
+}
+
 /* Takes every memslot out of a shared hva index; false if memory ran out on the way. */
 static bool unindex_slots(struct s2_vm *vm)
 {
 	struct s2_itree_reserve reserve = { 0 };
-	struct s2_itree_node *replaced = NULL;
 	bool done = true;
 
 	for (unsigned id = 0; done && id < S2_USER_MEM_SLOTS; id++) {
@@ -67,16 +80,11 @@ static bool unindex_slots(struct s2_vm *vm)
 		slot = s2_vm_slot_by_id(vm, id);
 		if (!slot || slot->unindexed)
 			continue;
-		done = !s2_hva_index_prepare(vm, &reserve, 1);
-		if (done) {
-			s2_hva_index_remove(vm, slot, &reserve, &replaced);
-			slot->unindexed = true;
-		}
+		done = !s2_node_pool_take(vm->mm, &reserve, s2_hva_index_nodes(vm, 1));
+		if (done)
+			unindex_slot(vm, slot, &reserve);
 	}
 	s2_node_pool_give(vm->mm, &reserve);
-	s2_mutex_lock(&vm->mm->index_lock);
-	s2_garbage_nodes(vm->mm, replaced);
-	s2_mutex_unlock(&vm->mm->index_lock);
 	return done;
 }
 

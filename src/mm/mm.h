@@ -29,14 +29,16 @@ struct s2_vm_list {
 /*
  * What updates have replaced and readers may still hold. It goes through two
  * grace periods: first that of the invalidations in flight, which read the hva
- * index and the VM list, then RCU's, for vCPUs, which read the gfn index.
+ * index and the VM list, then RCU's, for vCPUs, which read the gfn index. Nodes of
+ * the hva index are done after the first.
  */
 struct s2_garbage {
-	struct s2_itree_node *nodes;
+	struct s2_itree_reserve hva_nodes;
+	struct s2_itree_reserve gfn_nodes;
 	struct s2_memslot *memslots;
 	struct s2_vm_list *vm_lists;
 	struct s2_vm *vms;
-	uint64_t units; /* how much it is, see garbage.c; 0 only if there is nothing */
+	uint64_t bytes; /* how much it is, about, without @hva_nodes */
 };
 
 /*

@@ -557,6 +557,67 @@ static void drained_reserve_is_empty(void **state)
 	assert_null(f->reserve.head);
 }
 
+static void check_reserve(const struct s2_itree_reserve *r, unsigned count)
+{
+	const struct s2_itree_node *last = NULL;
+	unsigned n = 0;
+
+	for (const struct s2_itree_node *node = r->head; node; node = node->next) {
+		last = node;
+		n++;
+	}
+	assert_int_equal(r->count, count);
+	assert_int_equal(n, count);
+	if (last)
+		assert_ptr_equal(r->tail, last);
+}
+
+static void nodes_move_from_one_reserve_to_another(void **state)
+{
+	struct fixture *f = *state;
+
+	for (unsigned has = 0; has < 3; has++) {
+		for (unsigned other_has = 0; other_has < 4; other_has++) {
+			for (unsigned n = 0; n < 5; n++) {
+				struct s2_itree_reserve to = { 0 }, from = { 0 };
+				unsigned moved = n < other_has ? n : other_has;
+
+				assert_int_equal(s2_itree_reserve_fill(&to, &f->mem.a, has), 0);
+				assert_int_equal(s2_itree_reserve_fill(&from, &f->mem.a, other_has),
+						 0);
+				s2_itree_reserve_move(&to, &from, n);
+				check_reserve(&to, has + moved);
+				check_reserve(&from, other_has - moved);
+				/* And on with what is left, from an end that was moved. */
+				s2_itree_reserve_move(&from, &to, has + moved);
+				check_reserve(&from, has + other_has);
+				check_reserve(&to, 0);
+				s2_itree_reserve_drain(&from, &f->mem.a);
+			}
+		}
+	}
+	assert_int_equal(f->mem.live, 0);
+}
+
+static void replaced_nodes_go_to_a_reserve(void **state)
+{
+	struct fixture *f = *state;
+	unsigned nr = 0;
+
+	insert_comb(f, 100);
+	s2_itree_reserve_drain(&f->reserve, &f->mem.a);
+	fill(f, 1);
+	for (struct s2_itree_node *node = f->replaced; node; node = node->next)
+		nr++;
+	assert_true(nr > 1);
+	nr += f->reserve.count;
+	s2_itree_reserve_add_list(&f->reserve, f->replaced);
+	f->replaced = NULL;
+	check_reserve(&f->reserve, nr);
+	s2_itree_reserve_add_list(&f->reserve, NULL);
+	check_reserve(&f->reserve, nr);
+}
+
 static void updates_allocate_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -967,6 +1028,8 @@ int main(void)
 		T(failed_reserve_fill_leaves_it_as_it_was),
 		T(reserve_fill_only_tops_up),
 		T(drained_reserve_is_empty),
+		T(nodes_move_from_one_reserve_to_another),
+		T(replaced_nodes_go_to_a_reserve),
 		T(updates_allocate_nothing),
 		T(node_bound_covers_the_highest_tree),
 		T(free_all_gives_back_every_node),
