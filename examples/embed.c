@@ -59,7 +59,7 @@ int main(void)
 		      &memory), "s2_mmap");
 	region.userspace_addr = (uintptr_t)memory;
 	check(s2_vm_set_memory_region(vm, &region), "s2_vm_set_memory_region");
-	check(s2_vcpu_create(vm, &vcpu), "s2_vcpu_create");
+	check(s2_vcpu_create(vm, NULL, &vcpu), "s2_vcpu_create");
 
 	check(pthread_create(&guest, NULL, run_guest, vcpu), "pthread_create");
 	for (int i = 0; i < 100; i++)

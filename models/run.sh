@@ -14,6 +14,7 @@
 #   count     counts do not balance
 #   vm        a VM is touched that is freed
 #   memslot   a memslot is touched that is freed
+#   both      mmu_lock is had for read and for write (brlock-tso)
 #   elided    the memslot can be found by vCPUs within an elided bracket (range-tso)
 #   deadlock  a state that nobody leaves, and that is not the end
 #   starves   a cycle, fair to all threads, in which the claim does not come true
@@ -120,6 +121,13 @@ models()
 	q flush-tso pass
 	q flush-tso use -DNO_A
 	q flush-tso use -DNO_B
+	q shootdown pass
+	q shootdown use -DNOT_RESTARTED
+	q shootdown use -DLIVE_TLB_STAYS
+	q shootdown use -DREVIVED_UNSEEN
+	q brlock-tso pass
+	q brlock-tso both -DNO_E
+	q brlock-tso both -DNO_F
 	END
 }
 
@@ -128,6 +136,7 @@ verdict()
 	if grep -q 'assertion violated' "$1"; then
 		case $(grep 'assertion violated' "$1") in
 		*in_bracket*) echo elided ;;
+		*writing*) echo both ;;
 		*tlb*) echo use ;;
 		*vm_freed*) echo vm ;;
 		*kept*) echo memslot ;;

@@ -8,6 +8,9 @@ until one fails, and prints what it was and how long it took. A check that hangs
 has failed too: it is killed after a time that is many times what it takes when it
 passes. First the same checks are run without a mutant, and have to pass.
 
+What searches at random, the fuzzer and the differential test, is held to more: the
+inputs it has kept must make it notice each of the mutants listed for it.
+
 Some mutants are equivalent: nothing that the library promises depends on the
 step here, for the reason given. Those must pass the checks.
 
@@ -21,6 +24,7 @@ Exit status: 0 if every mutant was caught, or passed where it is equivalent.
 
 import argparse
 import concurrent.futures
+import glob
 import os
 import re
 import signal
@@ -37,6 +41,10 @@ def unit(name):
     return [f'tests/{name.replace("/", "_")}']
 
 
+def sequences():
+    return sorted(glob.glob(os.path.join(TOP, 'tests/data/differential/*.seq')))
+
+
 def torture(*options):
     return ['stage2', 'torture', '--first', '--schedule', '2', '--seconds', '5',
             *options]
@@ -51,7 +59,12 @@ CHECKS = {
     'updates': (unit('notifier/test_updates'), 15),
     'guest_mode': (unit('base/test_guest_mode'), 15),
     'fault': (unit('mmu/test_fault'), 15),
+    'dirty_before_spte': (unit('mmu/test_dirty_before_spte'), 15),
     'flush': (unit('vcpu/test_flush'), 30),
+    'sequences': ([*unit('differential/test_differential'), *sequences()], 30),
+    'fuzz corpus': (['tests/replay_api', os.path.join(TOP, 'tests/fuzz/corpus/api')], 15),
+    'brlock': (unit('base/test_brlock'), 30),
+    'shootdown': (unit('vcpu/test_shootdown'), 30),
     'torture': (torture(), 25),
     'torture --nest': (torture('--nest'), 25),
     'torture --entries 1': (torture('--entries', '1', '--nest'), 25),
@@ -80,6 +93,7 @@ PLAN = {
     'SPAN_FORGETS_OTHERS': ['torture --nest', 'pairs'],
     'ENTRY_LEFT_EARLY': ['flush', 'flush', 'torture'],
     'UNDO_KEEPS_COUNT': ['nonblock'],
+    'FAILED_START_KEEPS_GATE': ['nonblock'],
     'START_DOES_NOT_FLUSH': ['torture', 'pairs'],
     'FLUSH_DOES_NOT_WAIT': ['torture', 'pairs'],
     'FLUSH_UNLOCKED': ['flush'],
@@ -93,13 +107,36 @@ PLAN = {
     'USED_BITS_STORED': ['torture', 'torture', 'torture --nest'],
     'HUGE_OVER_INVALIDATED': ['fault'],
     'CHANGE_PTE_ELIDED': ['page_events'],
+    'DIRTY_AFTER_SPTE': ['dirty_before_spte'],
     'DIRTY_BITS_LOST': ['torture'] * 3,
     'LOG_NOT_PROTECTED': ['torture', 'fault'],
     'LOG_BEGINS_UNPROTECTED': ['torture', 'nonblock'],
+    'SEQUENCES_NOT_RESTARTED': ['shootdown'],
+    'LIVE_TLB_STAYS': ['shootdown', 'torture'],
+    'READER_IGNORES_WRITER': ['brlock'],
+    'WRITER_IGNORES_READERS': ['brlock'],
     'ALWAYS_ELIDES': ['pairs'],
     'NONBLOCK_ELIDES': ['nonblock'],
     'RWSEM_NOT_HELD': ['torture --gate rwsem', 'updates'],
     'COUNT_NOT_WAITED_FOR': ['torture --gate count', 'updates'],
+}
+
+# Beside that, for each check that is the memory of a search, the mutants it must catch as well.
+# What is not here shows as a hang, or needs threads that meet inside a call: the fuzzer has one
+# thread, and the sequences make one call at a time.
+ALSO = {
+    'fuzz corpus': [
+        'END_LOOKS_AGAIN', 'DELETE_KEEPS_SEQUENCE', 'GRACE_IGNORES_STARTS',
+        'RETRY_IGNORES_SEQUENCE', 'RETRY_IGNORES_COUNT', 'ERROR_NOT_RETRIED', 'END_KEEPS_SEQUENCE',
+        'SPAN_FORGETS_OTHERS', 'START_DOES_NOT_FLUSH', 'ENTER_IGNORES_REQUESTS',
+        'ACK_WITHOUT_FLUSH', 'HUGE_OVER_INVALIDATED', 'LOG_NOT_PROTECTED',
+        'LOG_BEGINS_UNPROTECTED', 'ALWAYS_ELIDES', 'NONBLOCK_ELIDES'],
+    'sequences': [
+        'END_LOOKS_AGAIN', 'GRACE_IGNORES_STARTS', 'SPAN_FORGETS_OTHERS', 'UNDO_KEEPS_COUNT',
+        'FAILED_START_KEEPS_GATE', 'START_DOES_NOT_FLUSH', 'FLUSH_DOES_NOT_WAIT',
+        'TLBS_DIRTY_FORGOTTEN', 'UNFLUSHED_IGNORED', 'ENTER_IGNORES_REQUESTS', 'ACK_WITHOUT_FLUSH',
+        'HUGE_OVER_INVALIDATED', 'LOG_NOT_PROTECTED', 'LOG_BEGINS_UNPROTECTED', 'ALWAYS_ELIDES',
+        'NONBLOCK_ELIDES'],
 }
 
 # Whose failure is a thread that waits for ever, and nothing else. Any other that hangs a check has
@@ -152,6 +189,9 @@ def said(output, status):
     """The first thing that failed, in the words of cmocka's TAP or of torture's report."""
     case = re.search(r'^not ok \d+ - (.*)', output, re.M)
     violation = re.search(r'^\w+: \d+ times (\w+)', output, re.M)
+    claim = re.search(r': not so: (.*)', output)
+    if claim:
+        return f'not so: {claim[1]}'
     if case:
         return case[1].split(' Could not run test')[0]
     if violation:
@@ -198,10 +238,9 @@ def wait_for(process, output, end):
         time.sleep(0.01)
 
 
-def try_mutant(directory, mutant, all_checks):
+def try_mutant(directory, mutant, checks, all_checks):
     """The outcomes of the checks: up to the first that failed, or all of them."""
     outcomes = []
-    checks = CHECKS if all_checks else PLAN.get(mutant.name) or EQUIVALENT[mutant.name][0]
     for check in checks:
         seed = 1 + sum(o.check == check for o in outcomes)
         outcome = run_check(directory, check, mutant.name, seed)
@@ -258,12 +297,12 @@ def choose(names):
     mutants = read_mutants()
     known = {m.name for m in mutants}
     wrong = [n for n in names if n not in known]
-    planned = set(PLAN) | set(EQUIVALENT)
+    named = set(PLAN) | set(EQUIVALENT)
     if wrong:
         sys.exit(f'mutants.py: not in src/base/mutant.h: {" ".join(wrong)}')
-    if known != planned:
+    if known != named:
         sys.exit(f'mutants.py: src/base/mutant.h and the plan here differ: '
-                 f'{" ".join(sorted(known ^ planned))}')
+                 f'{" ".join(sorted(known ^ named))}')
     return [m for m in mutants if not names or m.name in names]
 
 
@@ -273,20 +312,31 @@ def print_matrix(mutant, outcomes):
         print(f'    {o.check:24} {o.seconds:5.1f} s  {o.failed or "-"}', flush=True)
 
 
+def planned(mutant):
+    return PLAN.get(mutant.name) or EQUIVALENT[mutant.name][0]
+
+
+def trials(mutants, matrix):
+    """What is to be tried, as pairs of a mutant and its checks."""
+    if matrix:
+        return [(m, list(CHECKS)) for m in mutants]
+    also = [(m, [check]) for check in ALSO for m in mutants if m.name in ALSO[check]]
+    return [(m, planned(m)) for m in mutants] + also
+
+
 def main():
     args = arguments()
-    mutants = choose(args.names)
+    todo = trials(choose(args.names), args.matrix)
     directory = os.path.abspath(args.build)
     build(directory)
-    used = list(CHECKS) if args.matrix else sorted(
-        {c for m in mutants for c in PLAN.get(m.name) or EQUIVALENT[m.name][0]})
-    report = Report(args.tap, len(used) + len(mutants))
+    used = sorted({check for _, checks in todo for check in checks})
+    report = Report(args.tap, len(used) + len(todo))
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         for o in pool.map(lambda check: run_check(directory, check, None), used):
             report.line(not o.failed, f'no mutant, {o.check}',
                         f'{o.seconds:5.1f} s  {o.failed or "passes"}')
-        tried = pool.map(lambda m: try_mutant(directory, m, args.matrix), mutants)
-        for mutant, outcomes in zip(mutants, tried):
+        tried = pool.map(lambda t: try_mutant(directory, *t, args.matrix), todo)
+        for (mutant, _), outcomes in zip(todo, tried):
             if args.matrix:
                 print_matrix(mutant, outcomes)
             else:

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 void small_vm_begin(struct small_vm *small, enum s2_gate gate, const struct s2_vm_config *config)
@@ -25,7 +26,7 @@ void small_vm_begin(struct small_vm *small, enum s2_gate gate, const struct s2_v
 	frame_provider_init(&small->host);
 	assert_int_equal(s2_mm_create(&mm_config, &small->mm), 0);
 	assert_int_equal(s2_vm_create(small->mm, config, &small->vm), 0);
-	assert_int_equal(s2_vcpu_create(small->vm, &small->vcpu), 0);
+	assert_int_equal(s2_vcpu_create(small->vm, test_vcpu_config(), &small->vcpu), 0);
 }
 
 void small_vm_end(struct small_vm *small)
@@ -139,6 +140,14 @@ int guest_access_end(struct guest_access *access)
 {
 	assert_int_equal(pthread_join(access->thread, NULL), 0);
 	return access->ret;
+}
+
+const struct s2_vcpu_config *test_vcpu_config(void)
+{
+	static const struct s2_vcpu_config rseq = { .shootdown = S2_SHOOTDOWN_RSEQ };
+	const char *wanted = getenv("S2_SHOOTDOWN");
+
+	return wanted && !strcmp(wanted, "rseq") ? &rseq : NULL;
 }
 
 uint64_t test_seed(void)

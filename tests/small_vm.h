@@ -57,6 +57,9 @@ struct guest_access {
 void guest_access_begin(struct guest_access *access);
 int guest_access_end(struct guest_access *access);
 
+/* $S2_SHOOTDOWN: with "rseq", tests that do not care have their vCPUs shot down that way. */
+const struct s2_vcpu_config *test_vcpu_config(void);
+
 /* $S2_SEED or something new each time; printed. */
 uint64_t test_seed(void);
 uint64_t test_random(uint64_t *state);

@@ -587,8 +587,8 @@ static void vcpu_nulls(struct small_vm *small)
 	struct s2_vcpu_stats stats;
 	uint64_t value = UNTOUCHED;
 
-	assert_int_equal(s2_vcpu_create(NULL, &vcpu), -EINVAL);
-	assert_int_equal(s2_vcpu_create(small->vm, NULL), -EINVAL);
+	assert_int_equal(s2_vcpu_create(NULL, NULL, &vcpu), -EINVAL);
+	assert_int_equal(s2_vcpu_create(small->vm, NULL, NULL), -EINVAL);
 	assert_int_equal((uintptr_t)vcpu, UNTOUCHED);
 	assert_int_equal(s2_vcpu_destroy(NULL), 0);
 	assert_int_equal(s2_vcpu_enter(NULL), -EINVAL);

@@ -85,8 +85,9 @@ static void visit_unlocked(struct small_vm *small)
 static void visit_read_locked(struct small_vm *small)
 {
 	const struct s2_gfn_range range = { .start = 0, .end = 8 };
+	struct s2_brlock_reader reader = { 0 };
 
-	s2_read_lock(&small->vm->mmu_lock);
+	s2_read_lock(&small->vm->mmu_lock, &reader);
 	s2_mmu_unmap_gfn_range(small->vm, &range);
 }
 
@@ -229,8 +230,10 @@ static void read_log_in_guest_mode(struct small_vm *small)
 
 static void read_lock_in_guest_mode(struct small_vm *small)
 {
+	struct s2_brlock_reader reader = { 0 };
+
 	s2_vcpu_enter(small->vcpu);
-	s2_read_lock(&small->vm->mmu_lock);
+	s2_read_lock(&small->vm->mmu_lock, &reader);
 }
 
 static void write_lock_in_guest_mode(struct small_vm *small)

@@ -183,7 +183,7 @@ static void test_vm_create(void **state)
 static int call_vcpu_create(struct small_vm *small, const struct call *call)
 {
 	struct s2_vcpu *untouched = small->vcpu, *vcpu = untouched;
-	int ret = s2_vcpu_create(small->vm, &vcpu);
+	int ret = s2_vcpu_create(small->vm, test_vcpu_config(), &vcpu);
 
 	if (ret)
 		assert_ptr_equal(vcpu, untouched);
@@ -378,7 +378,7 @@ static struct s2_vm *big_vm(struct small_vm *small)
 	struct s2_vm *vm;
 
 	assert_int_equal(s2_vm_create(small->mm, NULL, &vm), 0);
-	assert_int_equal(s2_vcpu_create(vm, &vcpu), 0);
+	assert_int_equal(s2_vcpu_create(vm, test_vcpu_config(), &vcpu), 0);
 	for (unsigned id = 0; id < MANY; id++)
 		assert_int_equal(set_slot(vm, id * 100, 2 * id, 2, 2 * id, LOG), 0);
 	for (uint64_t gfn = 0; gfn < 2 * MANY; gfn++)

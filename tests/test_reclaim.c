@@ -247,7 +247,7 @@ static void test_memory_is_bounded_under_vms_that_come_and_go(void **state)
 			struct s2_vm *vm;
 
 			assert_int_equal(s2_vm_create(small.mm, NULL, &vm), 0);
-			assert_int_equal(s2_vcpu_create(vm, &vcpu), 0);
+			assert_int_equal(s2_vcpu_create(vm, test_vcpu_config(), &vcpu), 0);
 			assert_int_equal(set_slot(vm, 0, 0, 4, 0, 0), 0);
 			assert_guest_reads(vcpu, 1, 1);
 			assert_int_equal(s2_vcpu_destroy(vcpu), 0);
@@ -258,6 +258,26 @@ static void test_memory_is_bounded_under_vms_that_come_and_go(void **state)
 		}
 		small_vm_end(&small);
 	}
+}
+
+/* Its memslots leave the hva index one by one, each with the nodes that the last one replaced. */
+static void test_the_end_of_a_vm_with_many_memslots_hardly_allocates(void **state)
+{
+	enum { MANY = 5000 };
+	struct small_vm small;
+	unsigned long calls;
+	struct s2_vm *vm;
+
+	small_vm_begin(&small, S2_GATE_RANGE, NULL);
+	assert_int_equal(s2_vm_create(small.mm, NULL, &vm), 0);
+	for (unsigned id = 0; id < MANY; id++)
+		assert_int_equal(set_slot(vm, id, 2 * id, 1, 2 * id, 0), 0);
+	calls = small.memory.calls;
+	s2_vm_put(vm);
+	if (small.memory.calls - calls > MANY / 10)
+		fail_msg("a VM of %u memslots took %lu allocations to end", MANY,
+			 small.memory.calls - calls);
+	small_vm_end(&small);
 }
 
 /* Each creation replaces the list of VMs; the old lists must not pile up. */
@@ -310,6 +330,7 @@ int main(void)
 		cmocka_unit_test(test_pair_outlives_its_memslot_and_a_thousand_updates),
 		cmocka_unit_test(test_memory_is_bounded_while_there_are_always_readers),
 		cmocka_unit_test(test_memory_is_bounded_under_vms_that_come_and_go),
+		cmocka_unit_test(test_the_end_of_a_vm_with_many_memslots_hardly_allocates),
 		cmocka_unit_test(test_creating_vms_leaves_no_old_lists),
 		cmocka_unit_test(test_memory_is_bounded_under_large_logs),
 	};

@@ -44,6 +44,7 @@ enum key {
 	KEY_UPDATERS,
 	KEY_NONBLOCK,
 	KEY_ENTRIES,
+	KEY_RSEQ,
 	KEY_SECONDS,
 	KEY_SEED,
 	KEY_NEST,
@@ -68,6 +69,10 @@ static const struct argp_option argp_options[] = {
 	  "of the churn's invalidations that must not sleep (default 10)", 0 },
 	{ "entries", KEY_ENTRIES, "N", 0,
 	  "size of the in-flight table, a power of two; small ones overflow (default 256)", 0 },
+	{ "rseq", KEY_RSEQ, "PERCENT", 0,
+	  "of the vCPUs that are shot down by restarting their accesses and never poll "
+	  "(default 50)",
+	  0 },
 	{ "nest", KEY_NEST, NULL, 0,
 	  "also pairs inside pairs, overlapping pairs, and ends on other threads; not for rwsem",
 	  0 },
@@ -149,6 +154,7 @@ static const struct count_option {
 	  offsetof(struct torture_options, updaters) },
 	{ KEY_NONBLOCK, "--nonblock", 0, 100, offsetof(struct torture_options, nonblock) },
 	{ KEY_ENTRIES, "--entries", 1, 65536, offsetof(struct torture_options, entries) },
+	{ KEY_RSEQ, "--rseq", 0, 100, offsetof(struct torture_options, rseq) },
 };
 
 static error_t parse_count(struct torture_command *c, int key, const char *arg,

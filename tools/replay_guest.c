@@ -177,7 +177,7 @@ static int start_vcpu(struct guest *guest, struct s2_vm *vm, uint64_t seed)
 	v->guest = guest;
 	/* Any number but 0 will do for the generator. */
 	v->random = (seed + guest->nr_vcpus + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
-	error = s2_vcpu_create(vm, &v->vcpu);
+	error = s2_vcpu_create(vm, NULL, &v->vcpu);
 	if (error)
 		return error;
 	pthread_attr_init(&attr);

@@ -57,6 +57,7 @@ const struct torture_options torture_defaults = {
 	.related = 2,
 	.updaters = 1,
 	.nonblock = 10,
+	.rseq = 50,
 	.seconds = 5,
 	.patience_s = 5,
 };

@@ -62,6 +62,7 @@ extern const char *const torture_violation_names[TORTURE_NR_VIOLATIONS];
  * @vcpus:    per VM.
  * @nonblock: percent of the churn's invalidations that are S2_NONBLOCK.
  * @entries:  inflight_entries of the s2_mm.
+ * @rseq:     percent of the vCPUs that have S2_SHOOTDOWN_RSEQ, and do not poll.
  * @nest:     pairs in pairs, overlapping pairs, ends on other threads; not for S2_GATE_RWSEM.
  * @schedule: percent of the protocol's steps at which a thread yields, spins or sleeps; only in a
  *            build with S2_SCHEDULES (base/schedule.h).
@@ -79,6 +80,7 @@ struct torture_options {
 	unsigned int updaters;
 	unsigned int nonblock;
 	unsigned int entries;
+	unsigned int rseq;
 	unsigned int schedule;
 	unsigned int breaks;
 	bool nest;

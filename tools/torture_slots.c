@@ -211,7 +211,7 @@ static int visit(struct torture_worker *w, struct torture_vm *vm)
 		return error;
 	error = torture_create_slot(w, vm, 0);
 	if (!error)
-		error = s2_vcpu_create(vm->vm, &w->vcpu);
+		error = s2_vcpu_create(vm->vm, NULL, &w->vcpu);
 	if (!error) {
 		s2_vcpu_enter(w->vcpu);
 		for (unsigned int i = pick(w, 64); i; i--) {

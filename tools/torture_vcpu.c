@@ -286,13 +286,19 @@ void torture_publish_vcpu_stats(struct torture_worker *w, struct s2_vcpu_stats *
 
 void torture_vcpu(struct torture_worker *w)
 {
+	const struct s2_vcpu_config config = {
+		.shootdown = percent(w, w->torture->options.rseq) ? S2_SHOOTDOWN_RSEQ :
+								     S2_SHOOTDOWN_SAFEPOINT,
+	};
 	struct s2_vcpu_stats stats = { 0 };
-	int error = s2_vcpu_create(w->vm->vm, &w->vcpu);
+	int error = s2_vcpu_create(w->vm->vm, &config, &w->vcpu);
+	bool polls;
 
 	if (error) {
 		torture_give_up(w, error);
 		return;
 	}
+	polls = s2_vcpu_shootdown(w->vcpu) == S2_SHOOTDOWN_SAFEPOINT;
 	while (!stopped(w->torture)) {
 		unsigned int nr = 1 + pick(w, 256);
 		/* Sometimes for as long as a guest may, so that a flush has something to wait for.
@@ -304,7 +310,7 @@ void torture_vcpu(struct torture_worker *w)
 		for (unsigned int i = 0; i < nr; i++) {
 			torture_access(w, percent(w, 30) ? 0 : pick(w, w->vm->nr_slots));
 			watch_progress(&w->watch);
-			if (i % between_polls == 0)
+			if (polls && i % between_polls == 0)
 				s2_vcpu_poll(w->vcpu);
 		}
 		s2_vcpu_exit(w->vcpu);
@@ -316,7 +322,7 @@ void torture_vcpu(struct torture_worker *w)
 
 void torture_final_check(struct torture_worker *w)
 {
-	int error = s2_vcpu_create(w->vm->vm, &w->vcpu);
+	int error = s2_vcpu_create(w->vm->vm, NULL, &w->vcpu);
 	uint64_t value;
 
 	watch_now(&w->watch, WATCH_GUEST, w->vm->index, 0);

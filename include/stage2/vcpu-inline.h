@@ -23,13 +23,17 @@ extern "C" {
  * @rtag, @wtag: the guest address of the page this entry lets the guest read or
  *               write; ~0, which no address compares equal to, if it does not.
  * @addend:      what turns a guest address in that page into a host pointer.
+ * @ptag:        in place of the two in the TLB of an S2_SHOOTDOWN_RSEQ vCPU, whose
+ *               hits are out of line: the page, and S2_TLB_PTAG_WRITABLE.
  */
 struct s2_tlb_entry {
 	uint64_t rtag;
 	uint64_t wtag;
 	uintptr_t addend;
-	uint64_t unused;
+	uint64_t ptag;
 };
+
+#define S2_TLB_PTAG_WRITABLE UINT64_C(2048)
 
 /*
  * The part of a vCPU that the inline paths touch. @tlb points at the vCPU's TLB in

@@ -3,11 +3,20 @@
  * s2_vcpu: a thread that uses guest memory through a software TLB.
  *
  * A vCPU is used by one thread at a time. Between s2_vcpu_enter() and
- * s2_vcpu_exit() it is in guest mode: it may load and store, and it must pass
- * s2_vcpu_poll() every now and then (every few thousand accesses), because an
- * invalidation of this VM's memory waits until the vCPU has left guest mode or
- * polled. Do not block in guest mode; a load that misses leaves it while it
- * faults, and so do s2_invalidate_range_start() and end().
+ * s2_vcpu_exit() it is in guest mode: it may load and store. An invalidation of
+ * its VM's memory returns only when the vCPU can no longer use what its TLB had of
+ * it. There are two ways to come to that, chosen for each vCPU when it is created:
+ *
+ * S2_SHOOTDOWN_SAFEPOINT: the vCPU must pass s2_vcpu_poll() every now and then
+ * (every few thousand accesses), since an invalidation waits until it has, or has
+ * left guest mode. Do not block in guest mode; a load that misses leaves it while
+ * it faults, and so do s2_invalidate_range_start() and end().
+ *
+ * S2_SHOOTDOWN_RSEQ: an invalidation interrupts the vCPU and has the access it is
+ * about to make begun anew (rseq(2) and membarrier(2)). It waits for nobody, polling
+ * is not needed, and the thread may block between two accesses. A hit costs a call
+ * and about a third more; a related invalidation costs a system call that
+ * interrupts every core this process runs on.
  */
 #ifndef STAGE2_VCPU_H
 #define STAGE2_VCPU_H
@@ -19,11 +28,34 @@
 extern "C" {
 #endif
 
+enum s2_shootdown {
+	S2_SHOOTDOWN_SAFEPOINT, /* the default */
+	S2_SHOOTDOWN_RSEQ,
+};
+
+/* Zero is the default everywhere. */
+struct s2_vcpu_config {
+	enum s2_shootdown shootdown;
+	uint64_t reserved[4]; /* must be zero */
+};
+
 /*
- * Creates a vCPU, which keeps @vm alive. -EINVAL: NULL; -ENOMEM. May sleep for
- * mmu_lock. Kernel: KVM_CREATE_VCPU.
+ * Creates a vCPU, which keeps @vm alive. @config may be NULL. Where the kernel, the C
+ * library or the processor cannot do S2_SHOOTDOWN_RSEQ (x86-64 Linux 5.10 and glibc
+ * 2.35 can), the vCPU is one with safepoints: s2_vcpu_shootdown() tells. A program
+ * that does not ask polls as if it were.
+ * -EINVAL: a NULL pointer or a config value that is not allowed; -ENOMEM. May sleep
+ * for mmu_lock. Kernel: KVM_CREATE_VCPU.
  */
-S2_API int s2_vcpu_create(struct s2_vm *vm, struct s2_vcpu **vcpu);
+S2_API int s2_vcpu_create(struct s2_vm *vm, const struct s2_vcpu_config *config,
+			  struct s2_vcpu **vcpu);
+
+/*
+ * Which way of shootdown the vCPU has; S2_SHOOTDOWN_SAFEPOINT for NULL. A thread that
+ * is not registered for rseq, against glibc's habit, has safepoints nevertheless
+ * from its s2_vcpu_enter() to its s2_vcpu_exit(). Does not sleep.
+ */
+S2_API enum s2_shootdown s2_vcpu_shootdown(const struct s2_vcpu *vcpu);
 
 /*
  * Destroys a vCPU that is not in guest mode; NULL is allowed. -EBUSY: it is in

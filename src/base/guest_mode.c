@@ -14,6 +14,20 @@
  * With both barriers either CPU 0 sees the guest mode and waits, or CPU 1 sees
  * the request, drops its TLB and finds the SPTE gone. Without A, CPU 1's load may
  * pass its store: it enters with a stale TLB and CPU 0 does not wait for it.
+ *
+ * The hits of a restartable guest happen out of guest mode. They are kept from a stale
+ * translation by another way:
+ *
+ *	CPU 0 (flusher, holds mmu_lock)		CPU 1 (vCPU, in a sequence)
+ *	-------------------------------		---------------------------
+ *	zap SPTE				load live_tlb
+ *	raise flush_requested			compare the tag
+ *	live_tlb = one without entries		load the addend
+ *	restart all sequences			load or store the page
+ *
+ * A sequence that has loaded the old live_tlb has come to its end when CPU 0's system
+ * call returns, or begins anew, finds nothing and goes to guest mode, where it acts
+ * on the request.
  */
 #include "base/guest_mode.h"
 
@@ -21,6 +35,7 @@
 #include "base/debug.h"
 #include "base/futex.h"
 #include "base/mutant.h"
+#include "base/rseq.h"
 #include "base/schedule.h"
 
 #include <string.h>
@@ -30,9 +45,11 @@
 
 _Thread_local struct s2_guest *s2_entered_guests;
 
-/* What vcpu->tlb points at out of guest mode: nothing in it ever hits. */
+/* What vcpu->tlb points at out of guest mode, and live_tlb after a flush: nothing in it hits. */
 static const struct s2_tlb_entry no_tlb[S2_TLB_ENTRIES] = {
-	[0 ... S2_TLB_ENTRIES - 1] = { .rtag = UINT64_MAX, .wtag = UINT64_MAX },
+	[0 ... S2_TLB_ENTRIES - 1] = {
+		.rtag = UINT64_MAX, .wtag = UINT64_MAX, .ptag = UINT64_MAX
+	},
 };
 
 static void drop_translations(struct s2_guest *guest)
@@ -44,6 +61,7 @@ void s2_guest_init(struct s2_guest *guest)
 {
 	memset(guest, 0, sizeof(*guest));
 	guest->vcpu.tlb = no_tlb;
+	atomic_init(&guest->live_tlb, no_tlb);
 	drop_translations(guest);
 }
 
@@ -86,6 +104,27 @@ static void act_on_request(struct s2_guest *guest)
 	__atomic_store_n(&guest->vcpu.flush_done, requested, __ATOMIC_RELEASE);
 }
 
+static bool has_live_tlb(struct s2_guest *guest)
+{
+	return atomic_load_explicit(&guest->live_tlb, memory_order_relaxed) == guest->tlb;
+}
+
+/*
+ * Gives restartable accesses their TLB back, which holds nothing that a flush was
+ * asked for. A flusher may take it away at the same time: of the two exchanges the
+ * later sees what came before the earlier. If that is the flusher's, it has the
+ * last word; if it is this one, the request is seen after it.
+ */
+static void revive_tlb(struct s2_guest *guest)
+{
+	do {
+		if (!has_live_tlb(guest))
+			atomic_exchange_explicit(&guest->live_tlb, guest->tlb, memory_order_acq_rel);
+		s2_schedule_point(S2_STEP_TLB_REVIVED);
+		act_on_request(guest);
+	} while (!has_live_tlb(guest));
+}
+
 static void guest_return(struct s2_guest *guest)
 {
 	change_mode(guest, 1);
@@ -93,15 +132,46 @@ static void guest_return(struct s2_guest *guest)
 	if (!S2_MUTANT(ENTER_IGNORES_REQUESTS))
 		act_on_request(guest);
 	guest->vcpu.tlb = guest->tlb;
+	if (guest->restartable)
+		revive_tlb(guest);
 }
 
 static void guest_leave(struct s2_guest *guest)
 {
-	guest->vcpu.tlb = no_tlb;
+	/* That of a restartable guest never hits; it keeps the cache clean of another. */
+	if (!guest->restartable)
+		guest->vcpu.tlb = no_tlb;
 	/* Also the release that pairs with flushed(): accesses stay before it. */
 	change_mode(guest, 1);
 	s2_schedule_point(S2_STEP_LEAVE);
 	wake_flushers(guest);
+}
+
+/* The two kinds of access look for their tags in different places of an entry. */
+static void choose_accesses(struct s2_guest *guest)
+{
+	bool restartable = guest->rseq && s2_rseq_thread_registered();
+
+	if (restartable != guest->restartable)
+		drop_translations(guest);
+	guest->restartable = restartable;
+}
+
+static bool in_guest_mode(struct s2_guest *guest)
+{
+	return atomic_load_explicit(&guest->mode, memory_order_relaxed) & S2_IN_GUEST_MODE;
+}
+
+void s2_guest_begin_access(struct s2_guest *guest)
+{
+	if (guest->restartable)
+		guest_return(guest);
+}
+
+void s2_guest_end_access(struct s2_guest *guest)
+{
+	if (guest->restartable && in_guest_mode(guest))
+		guest_leave(guest);
 }
 
 void s2_guest_enter(struct s2_guest *guest)
@@ -110,7 +180,9 @@ void s2_guest_enter(struct s2_guest *guest)
 	guest->next_entered = s2_entered_guests;
 	guest->left = 0;
 	s2_entered_guests = guest;
+	choose_accesses(guest);
 	guest_return(guest);
+	s2_guest_end_access(guest);
 }
 
 void s2_guest_exit(struct s2_guest *guest)
@@ -118,18 +190,17 @@ void s2_guest_exit(struct s2_guest *guest)
 	struct s2_guest **link = &s2_entered_guests;
 
 	/* A provider may end a vCPU's stay that a call of ours has interrupted. */
-	if (!guest->left)
+	if (in_guest_mode(guest))
 		guest_leave(guest);
+	/* No sequence is under way, they are this thread's. An exchange: see revive_tlb(). */
+	if (guest->restartable)
+		atomic_exchange_explicit(&guest->live_tlb, no_tlb, memory_order_acq_rel);
+	guest->vcpu.tlb = no_tlb;
 	while (*link && *link != guest)
 		link = &(*link)->next_entered;
 	if (*link)
 		*link = guest->next_entered;
 	guest->thread = 0;
-}
-
-static bool in_guest_mode(struct s2_guest *guest)
-{
-	return atomic_load_explicit(&guest->mode, memory_order_relaxed) & S2_IN_GUEST_MODE;
 }
 
 bool s2_in_guest_mode(void)
@@ -148,16 +219,20 @@ bool s2_in_guest_mode(void)
  */
 bool s2_guest_leave_all(void)
 {
-	for (struct s2_guest *guest = s2_entered_guests; guest; guest = guest->next_entered)
-		if (guest->left++ == 0)
+	for (struct s2_guest *guest = s2_entered_guests; guest; guest = guest->next_entered) {
+		if (guest->left++)
+			continue;
+		guest->returns = in_guest_mode(guest);
+		if (guest->returns)
 			guest_leave(guest);
+	}
 	return s2_entered_guests;
 }
 
 void s2_guest_return_all(void)
 {
 	for (struct s2_guest *guest = s2_entered_guests; guest; guest = guest->next_entered)
-		if (guest->left && --guest->left == 0)
+		if (guest->left && --guest->left == 0 && guest->returns)
 			guest_return(guest);
 }
 
@@ -165,19 +240,28 @@ S2_API void s2_vcpu_poll_slow(struct s2_vcpu *vcpu)
 {
 	struct s2_guest *guest = (struct s2_guest *)vcpu;
 
+	/* Who has not entered acts on it when it does. */
+	if (guest->thread && guest->restartable && !in_guest_mode(guest)) {
+		s2_guest_begin_access(guest);
+		s2_guest_end_access(guest);
+	}
 	if (!in_guest_mode(guest))
-		return; /* the next entry acts on it */
+		return;
 	act_on_request(guest);
 	change_mode(guest, 2);
 	wake_flushers(guest);
 }
 
-void s2_guest_request_flush(struct s2_guest *guest)
+bool s2_guest_request_flush(struct s2_guest *guest)
 {
 	uint64_t next = __atomic_load_n(&guest->vcpu.flush_requested, __ATOMIC_RELAXED) + 1;
 
 	/* One writer at a time: mmu_lock. Release: see act_on_request(). */
 	__atomic_store_n(&guest->vcpu.flush_requested, next, __ATOMIC_RELEASE);
+	if (!guest->rseq || S2_MUTANT(LIVE_TLB_STAYS))
+		return guest->rseq;
+	/* Acquire and release: see revive_tlb(). Where there was none, none is in use. */
+	return atomic_exchange_explicit(&guest->live_tlb, no_tlb, memory_order_acq_rel) != no_tlb;
 }
 
 static bool flushed(struct s2_guest *guest, uint32_t *mode)

@@ -21,15 +21,23 @@
  * @mode: S2_IN_GUEST_MODE in the lowest bit; the rest counts, so that the word
  *        changes with every entry, exit and acknowledgement and can be slept on.
  *        Written by the vCPU's thread only.
+ * @live_tlb: @tlb, or one in which nothing hits: what restartable accesses look
+ *        into. Taken away by who flushes, given back by the vCPU's thread.
+ * @restartable: since it was entered its accesses are restartable sequences. Then
+ *        it is in guest mode only while it walks, copies and fills its TLB.
  */
 struct s2_guest {
 	struct s2_vcpu vcpu; /* first: what the inline functions see */
+	_Atomic(const struct s2_tlb_entry *) live_tlb;
 	_Atomic uint32_t mode;
 	_Atomic uint32_t waiters; /* flushers asleep on @mode */
 	uintptr_t thread;         /* who entered; 0 if nobody has */
 	struct s2_guest *next_entered;
 	struct s2_guest *next; /* of the same VM; under its mmu_lock */
 	unsigned left; /* how many of its thread's calls have taken it out of guest mode */
+	bool returns;  /* the first of them found it in guest mode, and the last brings it back */
+	bool rseq;     /* restartable wherever its thread is registered */
+	bool restartable;
 	uint64_t flushes;
 	struct s2_tlb_entry tlb[S2_TLB_ENTRIES] __attribute__((aligned(64)));
 };
@@ -44,6 +52,13 @@ void s2_guest_enter(struct s2_guest *guest);
 void s2_guest_exit(struct s2_guest *guest);
 
 /*
+ * Around what a restartable guest does that is no restartable sequence: guest mode,
+ * for as long as that takes. Nothing for other guests, which are in it already.
+ */
+void s2_guest_begin_access(struct s2_guest *guest);
+void s2_guest_end_access(struct s2_guest *guest);
+
+/*
  * Takes whatever the calling thread has entered out of guest mode, around
  * something that may block, and back. They nest. Returns whether anything is
  * entered; only then return.
@@ -56,9 +71,11 @@ bool s2_in_guest_mode(void);
 
 /*
  * A flush, in two steps so that many vCPUs are asked at once. Between the two
- * comes a full fence. The caller holds the VM's mmu_lock for write.
+ * comes a full fence, and s2_rseq_restart_all() if any request returned true: that
+ * guest may be in the middle of a restartable access. The caller holds the VM's
+ * mmu_lock for write.
  */
-void s2_guest_request_flush(struct s2_guest *guest);
+bool s2_guest_request_flush(struct s2_guest *guest);
 /* Has the guest left guest mode or acknowledged? With @may_block, waits until it has. */
 bool s2_guest_await_flush(struct s2_guest *guest, bool may_block);
 

@@ -30,6 +30,7 @@
 	X(SPAN_FORGETS_OTHERS, "an invalidation replaces the range of those in progress")          \
 	X(ENTRY_LEFT_EARLY, "end() leaves the in-flight table before the count is dropped")        \
 	X(UNDO_KEEPS_COUNT, "a start() that failed keeps its count")                               \
+	X(FAILED_START_KEEPS_GATE, "gate count: a start() that failed stays counted by the gate")  \
 	X(START_DOES_NOT_FLUSH, "start() zaps but does not flush")                                 \
 	X(FLUSH_DOES_NOT_WAIT, "a flush does not wait for the vCPUs")                              \
 	X(FLUSH_UNLOCKED, "start() drops mmu_lock before it flushes")                              \
@@ -44,9 +45,14 @@
 	X(HUGE_OVER_INVALIDATED, "a 2 MiB leaf is installed over a page under invalidation")       \
 	X(CHANGE_PTE_ELIDED, "change_pte is applied inside an elided bracket")                     \
 	X(WAKE_BEFORE_CHANGE, "end() wakes faults before the word they sleep on changes")          \
+	X(DIRTY_AFTER_SPTE, "a fault marks its page dirty after others can store to it")           \
 	X(DIRTY_BITS_LOST, "dirty bits are lost between their reading and the protection")         \
 	X(LOG_NOT_PROTECTED, "reading the dirty log does not write-protect its pages")             \
 	X(LOG_BEGINS_UNPROTECTED, "a dirty log begins without write-protecting its memslot")       \
+	X(READER_IGNORES_WRITER, "mmu_lock is taken for read while somebody has it for write")     \
+	X(WRITER_IGNORES_READERS, "mmu_lock is taken for write while others have it for read")     \
+	X(SEQUENCES_NOT_RESTARTED, "a flush does not restart the accesses under way")              \
+	X(LIVE_TLB_STAYS, "a flush restarts the accesses, but leaves them their TLB")              \
 	X(ALWAYS_ELIDES, "gate always: invalidations without a memslot take no mmu_lock")          \
 	X(NONBLOCK_ELIDES, "gate rwsem: non-blocking invalidations take no mmu_lock")              \
 	X(RWSEM_NOT_HELD, "gate rwsem: the semaphore is not held from start to end")               \

@@ -44,6 +44,10 @@ void s2_schedule_run(uint64_t seed, unsigned percent)
 	/* Numbers of threads that come by themselves are above those that are given. */
 	atomic_store_explicit(&next_thread, UINT64_C(1) << 32, memory_order_relaxed);
 	atomic_store_explicit(&run_percent, percent, memory_order_relaxed);
+#ifdef S2_ARCH_HAS_RSEQ
+	/* No point can be put into a restartable sequence; all of them wait a little. */
+	__atomic_store_n(&s2_rseq_window, percent * 200, __ATOMIC_RELAXED);
+#endif
 	/* Release pairs with the acquire in s2_schedule_point(): the seed before the run. */
 	atomic_fetch_add_explicit(&run_nr, 1, memory_order_release);
 }

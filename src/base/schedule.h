@@ -53,10 +53,13 @@ enum s2_step {
 	S2_STEP_ENTER_MODE, /* in guest mode, requests not seen */
 	S2_STEP_ACK_DROPPED, /* the TLB, not acknowledged */
 	S2_STEP_LEAVE,
+	S2_STEP_TLB_REVIVED, /* and requests not looked for */
 	S2_STEP_MISS_WALKED,   /* an SPTE found, not in the TLB */
 	S2_STEP_LOG_BEGIN,
 	S2_STEP_LOG_TAKEN, /* bits, their pages not protected */
 	S2_STEP_LOG_PROTECTED, /* and not flushed */
+	S2_STEP_READER_ANNOUNCED, /* mmu_lock for read, and the writer not looked for */
+	S2_STEP_WRITER_ANNOUNCED, /* for write, and no reader looked for */
 };
 
 #if S2_SCHEDULES

@@ -2,11 +2,13 @@
 /*
  * mmu_lock: one per VM, protects the stage-2 table and the invalidation counters.
  * A mutex or a reader-writer lock, chosen when the VM is created, as KVM chooses
- * by architecture; the callers need not know which.
+ * by architecture; the callers need not know which. KVM's reader-writer lock has
+ * one word that each fault of each vCPU writes to; here each vCPU has its own.
  */
 #ifndef S2_MEMSLOT_MMU_LOCK_H
 #define S2_MEMSLOT_MMU_LOCK_H
 
+#include "base/brlock.h"
 #include "base/lock.h"
 
 #include <stage2/vm.h>
@@ -15,7 +17,7 @@ struct s2_mmu_lock {
 	enum s2_mmu_lock_kind kind;
 	union {
 		struct s2_mutex mutex;
-		struct s2_rwsem rwsem;
+		struct s2_brlock brlock;
 	};
 };
 
@@ -25,7 +27,7 @@ static inline void s2_mmu_lock_init(struct s2_mmu_lock *lock, enum s2_mmu_lock_k
 	if (kind == S2_MMU_LOCK_MUTEX)
 		s2_mutex_init(&lock->mutex, S2_RANK_MMU_LOCK);
 	else
-		s2_rwsem_init(&lock->rwsem, S2_RANK_MMU_LOCK);
+		s2_brlock_init(&lock->brlock, S2_RANK_MMU_LOCK);
 }
 
 static inline void s2_write_lock(struct s2_mmu_lock *lock)
@@ -33,14 +35,14 @@ static inline void s2_write_lock(struct s2_mmu_lock *lock)
 	if (lock->kind == S2_MMU_LOCK_MUTEX)
 		s2_mutex_lock(&lock->mutex);
 	else
-		s2_down_write(&lock->rwsem);
+		s2_br_write_lock(&lock->brlock);
 }
 
 static inline bool s2_write_trylock(struct s2_mmu_lock *lock)
 {
 	if (lock->kind == S2_MMU_LOCK_MUTEX)
 		return s2_mutex_trylock(&lock->mutex);
-	return s2_down_write_trylock(&lock->rwsem);
+	return s2_br_write_trylock(&lock->brlock);
 }
 
 static inline void s2_write_unlock(struct s2_mmu_lock *lock)
@@ -48,23 +50,37 @@ static inline void s2_write_unlock(struct s2_mmu_lock *lock)
 	if (lock->kind == S2_MMU_LOCK_MUTEX)
 		s2_mutex_unlock(&lock->mutex);
 	else
-		s2_up_write(&lock->rwsem);
+		s2_br_write_unlock(&lock->brlock);
 }
 
-static inline void s2_read_lock(struct s2_mmu_lock *lock)
+static inline void s2_read_lock(struct s2_mmu_lock *lock, struct s2_brlock_reader *reader)
 {
 	if (lock->kind == S2_MMU_LOCK_MUTEX)
 		s2_mutex_lock(&lock->mutex);
 	else
-		s2_down_read(&lock->rwsem);
+		s2_br_read_lock(&lock->brlock, reader);
 }
 
-static inline void s2_read_unlock(struct s2_mmu_lock *lock)
+static inline void s2_read_unlock(struct s2_mmu_lock *lock, struct s2_brlock_reader *reader)
 {
 	if (lock->kind == S2_MMU_LOCK_MUTEX)
 		s2_mutex_unlock(&lock->mutex);
 	else
-		s2_up_read(&lock->rwsem);
+		s2_br_read_unlock(&lock->brlock, reader);
+}
+
+/* Both with the lock held for write. */
+static inline void s2_mmu_lock_add_reader(struct s2_mmu_lock *lock, struct s2_brlock_reader *reader)
+{
+	if (lock->kind == S2_MMU_LOCK_RWLOCK)
+		s2_brlock_add_reader(&lock->brlock, reader);
+}
+
+static inline void s2_mmu_lock_remove_reader(struct s2_mmu_lock *lock,
+					     struct s2_brlock_reader *reader)
+{
+	if (lock->kind == S2_MMU_LOCK_RWLOCK)
+		s2_brlock_remove_reader(&lock->brlock, reader);
 }
 
 /* Does the calling thread hold it for write? */
@@ -72,13 +88,13 @@ static inline bool s2_write_owned(struct s2_mmu_lock *lock)
 {
 	if (lock->kind == S2_MMU_LOCK_MUTEX)
 		return s2_mutex_owned(&lock->mutex);
-	return s2_rwsem_owned(&lock->rwsem);
+	return s2_rwsem_owned(&lock->brlock.sem);
 }
 
 /* The lock object that the debug build knows the holder by. */
 static inline const void *s2_mmu_lock_object(const struct s2_mmu_lock *lock)
 {
-	return lock->kind == S2_MMU_LOCK_MUTEX ? (const void *)&lock->mutex : &lock->rwsem;
+	return lock->kind == S2_MMU_LOCK_MUTEX ? (const void *)&lock->mutex : &lock->brlock;
 }
 
 #define S2_ASSERT_MMU_LOCK(lock) S2_ASSERT_HELD(s2_mmu_lock_object(lock))

@@ -217,7 +217,7 @@ static int install(struct s2_vm *vm, struct s2_fault_state *state, const struct 
 	 * Before the SPTE, as in KVM: once that is there another vCPU can store by it,
 	 * and a log that is only copied takes no mmu_lock that would wait for us.
 	 */
-	if (new & S2_SPTE_DIRTY)
+	if ((new & S2_SPTE_DIRTY) && !S2_MUTANT(DIRTY_AFTER_SPTE))
 		s2_memslot_mark_dirty(slot, gfn);
 	old = atomic_load_explicit(sptep, memory_order_relaxed);
 	do {
@@ -228,6 +228,8 @@ static int install(struct s2_vm *vm, struct s2_fault_state *state, const struct 
 							memory_order_release,
 							memory_order_relaxed));
 	s2_schedule_point(S2_STEP_FAULT_INSTALLED);
+	if ((new & S2_SPTE_DIRTY) && S2_MUTANT(DIRTY_AFTER_SPTE))
+		s2_memslot_mark_dirty(slot, gfn);
 	if (!s2_spte_present(old))
 		s2_count(&state->counts.leaves_made[huge], 1);
 	return 0;
@@ -250,7 +252,7 @@ static int map_page(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn
 	const struct s2_memslot *slot;
 	int ret = RETRY;
 
-	s2_read_lock(&vm->mmu_lock);
+	s2_read_lock(&vm->mmu_lock, &state->reader);
 	s2_rcu_read_lock();
 	slot = still_valid(vm, gfn, target, seq);
 	s2_schedule_point(S2_STEP_FAULT_CHECKED);
@@ -261,7 +263,7 @@ static int map_page(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn
 	else if (slot)
 		ret = 0;
 	s2_rcu_read_unlock();
-	s2_read_unlock(&vm->mmu_lock);
+	s2_read_unlock(&vm->mmu_lock, &state->reader);
 	count_spare(state);
 	if (ret == -EBUSY) {
 		make_way(vm, gfn);

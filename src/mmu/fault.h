@@ -7,10 +7,11 @@
 #include "mmu/table.h"
 
 /*
- * What a vCPU brings to its faults: tables allocated before mmu_lock is taken,
- * KVM's mmu_page_cache, and its counts.
+ * What a vCPU brings to its faults: its side of mmu_lock, tables allocated before
+ * that is taken (KVM's mmu_page_cache), and its counts.
  */
 struct s2_fault_state {
+	struct s2_brlock_reader reader;
 	struct s2_table *spare;
 	unsigned nr_spare;
 	struct s2_fault_counts counts;

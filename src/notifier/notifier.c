@@ -348,7 +348,7 @@ static int start_nonblock(struct s2_mm *mm, struct s2_invalidation *inv, struct 
 
 		unlock_concerned(&index, &range);
 	}
-	for (unsigned i = 0; ret && i < nr; i++) {
+	for (unsigned i = 0; ret && i < nr && !S2_MUTANT(FAILED_START_KEEPS_GATE); i++) {
 		struct s2_hva_index index = index_at(mm, inv->view, i);
 
 		gate_end(mm, &index, inv->flags);

@@ -3,26 +3,39 @@
 #include "vcpu/vcpu.h"
 
 #include "base/alloc.h"
+#include "base/rseq.h"
 #include "mm/mm.h"
 
 #include <errno.h>
 #include <stage2/vcpu.h>
 
-int s2_vcpu_create(struct s2_vm *vm, struct s2_vcpu **vcpu)
+static bool config_allowed(const struct s2_vcpu_config *config)
 {
+	for (unsigned i = 0; i < sizeof(config->reserved) / sizeof(config->reserved[0]); i++)
+		if (config->reserved[i])
+			return false;
+	return (unsigned)config->shootdown <= S2_SHOOTDOWN_RSEQ;
+}
+
+int s2_vcpu_create(struct s2_vm *vm, const struct s2_vcpu_config *config, struct s2_vcpu **vcpu)
+{
+	static const struct s2_vcpu_config defaults;
 	struct s2_full_vcpu *new;
 
-	if (!vm || !vcpu)
+	config = config ? config : &defaults;
+	if (!vm || !vcpu || !config_allowed(config))
 		return -EINVAL;
 	new = s2_zalloc(&vm->mm->allocator, sizeof(*new), 64);
 	if (!new)
 		return -ENOMEM;
 	new->vm = vm;
 	s2_guest_init(&new->guest);
+	new->guest.rseq = config->shootdown == S2_SHOOTDOWN_RSEQ && s2_rseq_available();
 	s2_vm_get(vm);
 	s2_write_lock(&vm->mmu_lock);
 	new->guest.next = vm->guests;
 	vm->guests = &new->guest;
+	s2_mmu_lock_add_reader(&vm->mmu_lock, &new->fault.reader);
 	s2_write_unlock(&vm->mmu_lock);
 	*vcpu = &new->guest.vcpu;
 	return 0;
@@ -38,6 +51,7 @@ static void unlink_guest(struct s2_full_vcpu *vcpu)
 	while (*link != &vcpu->guest)
 		link = &(*link)->next;
 	*link = vcpu->guest.next;
+	s2_mmu_lock_remove_reader(&vm->mmu_lock, &vcpu->fault.reader);
 	s2_fault_counts_add(&vm->past, &vcpu->fault.counts);
 	s2_write_unlock(&vm->mmu_lock);
 }
@@ -59,6 +73,13 @@ int s2_vcpu_destroy(struct s2_vcpu *vcpu)
 	s2_free(&a, full);
 	s2_vm_drop(vm);
 	return 0;
+}
+
+enum s2_shootdown s2_vcpu_shootdown(const struct s2_vcpu *vcpu)
+{
+	const struct s2_guest *guest = (const struct s2_guest *)vcpu;
+
+	return guest && guest->rseq ? S2_SHOOTDOWN_RSEQ : S2_SHOOTDOWN_SAFEPOINT;
 }
 
 int s2_vcpu_enter(struct s2_vcpu *vcpu)

@@ -395,7 +395,7 @@ static void test_vcpus_of_one_vm_invalidate_each_other_at_once(void **state)
 	(void)state;
 	small_vm_begin(&small, S2_GATE_RANGE, NULL);
 	assert_int_equal(set_slot(small.vm, 0, 0, 2, 0, 0), 0);
-	assert_int_equal(s2_vcpu_create(small.vm, &second), 0);
+	assert_int_equal(s2_vcpu_create(small.vm, NULL, &second), 0);
 	run_peers((struct peer[]){
 		{ .mm = small.mm, .vcpu = small.vcpu, .own_gfn = 0, .other_page = 1 },
 		{ .mm = small.mm, .vcpu = second, .own_gfn = 1, .other_page = 0 },
@@ -413,7 +413,7 @@ static void test_vcpus_of_two_vms_invalidate_each_other_at_once(void **state)
 	(void)state;
 	small_vm_begin(&small, S2_GATE_RANGE, NULL);
 	assert_int_equal(s2_vm_create(small.mm, NULL, &vm), 0);
-	assert_int_equal(s2_vcpu_create(vm, &second), 0);
+	assert_int_equal(s2_vcpu_create(vm, NULL, &second), 0);
 	assert_int_equal(set_slot(small.vm, 0, 0, 1, 0, 0), 0);
 	assert_int_equal(set_slot(vm, 0, 1, 1, 1, 0), 0);
 	run_peers((struct peer[]){
@@ -436,7 +436,7 @@ static void test_a_thread_inside_two_vcpus_invalidates_and_faults(void **state)
 	(void)state;
 	small_vm_begin(&small, S2_GATE_RANGE, NULL);
 	assert_int_equal(s2_vm_create(small.mm, NULL, &vm), 0);
-	assert_int_equal(s2_vcpu_create(vm, &second), 0);
+	assert_int_equal(s2_vcpu_create(vm, NULL, &second), 0);
 	assert_int_equal(set_slot(small.vm, 0, 0, 1, 0, 0), 0);
 	assert_int_equal(set_slot(vm, 0, 0, 1, 0, 0), 0);
 	s2_vcpu_enter(small.vcpu);

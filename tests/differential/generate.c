@@ -269,6 +269,35 @@ static unsigned collapse_block(struct generator *gen, struct op *ops)
 	return 3;
 }
 
+/*
+ * A start() that gives up, since a vCPU keeps its translation and does not poll; and
+ * another, which must not take the page for gone. If it does, the vCPU's next load shows it.
+ */
+static unsigned failing_start(struct generator *gen, struct op *ops)
+{
+	uint64_t vcpu = below(gen, OP_VCPUS), token = below(gen, OP_TOKENS);
+	const struct op *slot = some_slot(gen, vcpu / 2, false);
+	struct op load = { .kind = OP_LOAD, .vcpu = vcpu, .gfn = slot->gfn, .bytes = 3 };
+	struct op start = {
+		.kind = OP_START,
+		.token = token,
+		.page = slot->page,
+		.pages = 1 + below(gen, 3),
+		.nonblock = 1,
+	};
+
+	ops[0] = load;
+	ops[1] = (struct op){ .kind = OP_HOLD, .vcpu = vcpu };
+	ops[2] = start;
+	ops[3] = start;
+	ops[4] = (struct op){ .kind = OP_EXCHANGE,
+			      .page = slot->page,
+			      .frame = HOST_PAGES + below(gen, HOST_SPARES) };
+	ops[5] = (struct op){ .kind = OP_END, .token = token };
+	ops[6] = load;
+	return 7;
+}
+
 void generate(struct sequence *sequence, const struct op *config, unsigned nr, uint64_t seed)
 {
 	struct generator gen = {
@@ -281,11 +310,13 @@ void generate(struct sequence *sequence, const struct op *config, unsigned nr, u
 		gen.starts[token].token = token;
 	sequence->nr = 1;
 	sequence->ops[0] = *config;
-	while (sequence->nr < nr && sequence->nr < SEQUENCE_MAX - 3) {
+	while (sequence->nr < nr && sequence->nr < SEQUENCE_MAX - 7) {
 		struct op *op = &sequence->ops[sequence->nr];
 
 		if (config->huge && percent(&gen, 2)) {
 			sequence->nr += collapse_block(&gen, op);
+		} else if (config->threads && percent(&gen, 4)) {
+			sequence->nr += failing_start(&gen, op);
 		} else {
 			next(&gen, op);
 			sequence->nr++;

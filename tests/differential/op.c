@@ -60,6 +60,7 @@ static const struct form {
 	[OP_STORE] = { "store",
 		       { F_VCPU, F_GFN, F_OFFSET, F_BYTES, FIELD(value, UINT64_MAX, NULL) } },
 	[OP_EXIT] = { "exit", { F_VCPU } },
+	[OP_HOLD] = { "hold", { F_VCPU } },
 	[OP_GET_LOG] = { "get_log", { F_VM, F_ID } },
 	[OP_CLEAR_LOG] = { "clear_log",
 			   { F_VM, F_ID, FIELD(first, UINT64_MAX, NULL),

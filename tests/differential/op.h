@@ -23,6 +23,7 @@ enum op_kind {
 	OP_LOAD,
 	OP_STORE,
 	OP_EXIT,
+	OP_HOLD,
 	OP_GET_LOG,
 	OP_CLEAR_LOG,
 	OP_CLEAR_FLUSH_YOUNG,

@@ -89,6 +89,31 @@ static void leave_guest_mode(struct runner *run)
 			vcpu_thread_do(&run->vcpus[i], &work);
 }
 
+static bool waits_for_no_flush(const struct op *op)
+{
+	switch (op->kind) {
+	case OP_START:
+		return op->nonblock;
+	case OP_END:
+	case OP_EXCHANGE:
+	case OP_COLLAPSE:
+	case OP_HOLD:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Whoever waits for a flush would wait for ever for a vCPU that is held, itself excepted. */
+static void let_go(struct runner *run, const struct op *op)
+{
+	bool access = op->kind == OP_LOAD || op->kind == OP_STORE;
+
+	for (unsigned i = 0; i < OP_VCPUS; i++)
+		if (!waits_for_no_flush(op) && !(access && i == op->vcpu))
+			vcpu_thread_let_go(&run->vcpus[i]);
+}
+
 /* ---- memslots ---- */
 
 static struct kvm_userspace_memory_region region_of(const struct op *op)
@@ -170,7 +195,7 @@ static uint64_t range_end(const struct op *op)
 	return HOST_HVA_OF(op->page + op->pages);
 }
 
-/* A vCPU's thread that gets no CPU does not poll in time, and only then it is no disagreement. */
+/* A vCPU that is held, or whose thread gets no CPU, does not poll in time. */
 static bool may_give_up(const struct runner *run, const struct op *op, int library)
 {
 	return library == -EAGAIN && op->nonblock && run->config->threads;
@@ -185,11 +210,13 @@ static void run_start(struct runner *run, const struct op *op)
 	if (run->flat.ranges[op->token].open)
 		return;
 	library = s2_invalidate_range_start(run->mm, &run->tokens[op->token], start, end, flags);
-	if (may_give_up(run, op, library))
+	if (may_give_up(run, op, library)) {
+		run->met->counts[OP_START][ANSWER_EAGAIN]++;
 		flat_failed_start(&run->flat, start, end);
-	else
+	} else {
 		expect_answer(run, library,
 			      flat_start(&run->flat, (unsigned)op->token, start, end, flags));
+	}
 }
 
 static void run_end(struct runner *run, const struct op *op)
@@ -287,6 +314,14 @@ static void run_access(struct runner *run, const struct op *op)
 			 work.op.value, value);
 }
 
+static void run_hold(struct runner *run, const struct op *op)
+{
+	struct vcpu_work work = { .op = *op };
+
+	if (run->vcpus[op->vcpu].running)
+		vcpu_thread_do(&run->vcpus[op->vcpu], &work);
+}
+
 static void run_exit(struct runner *run, const struct op *op)
 {
 	struct vcpu_work work = { .op = *op };
@@ -381,6 +416,7 @@ static void (*const steps[NR_OPS])(struct runner *run, const struct op *op) = {
 	[OP_LOAD] = run_access,
 	[OP_STORE] = run_access,
 	[OP_EXIT] = run_exit,
+	[OP_HOLD] = run_hold,
 	[OP_GET_LOG] = run_get_log,
 	[OP_CLEAR_LOG] = run_clear_log,
 	[OP_CLEAR_FLUSH_YOUNG] = run_clear_flush_young,
@@ -391,6 +427,13 @@ static void (*const steps[NR_OPS])(struct runner *run, const struct op *op) = {
 
 /* ---- a whole sequence ---- */
 
+/* What is costs time, or hangs the next update: no answer would show it. */
+static void expect_nothing_left_over(struct runner *run, struct s2_vm *vm)
+{
+	expect(run, "invalidations in progress", (long long)vm->mmu_invalidate_in_progress, 0);
+	expect(run, "invalidations at gate count", (long long)vm->mn_active_invalidate_count, 0);
+}
+
 static void compare_counters(struct runner *run)
 {
 	struct s2_mm_stats stats;
@@ -400,10 +443,8 @@ static void compare_counters(struct runner *run)
 	for (unsigned vm = 0; vm < OP_VMS; vm++) {
 		expect(run, "generation", (long long)s2_vm_memslots_generation(run->vms[vm]),
 		       (long long)run->flat.vms[vm].generation);
-		/* Left over, it costs only time, which no answer would show. */
 		if (!flat_any_open(&run->flat))
-			expect(run, "invalidations in progress",
-			       (long long)run->vms[vm]->mmu_invalidate_in_progress, 0);
+			expect_nothing_left_over(run, run->vms[vm]);
 	}
 	expect(run, "invalidations", (long long)stats.invalidations,
 	       (long long)run->flat.invalidations);
@@ -427,6 +468,8 @@ static void look_at_slot(struct runner *run, unsigned vm, const struct flat_slot
 
 static void look_at_everything(struct runner *run)
 {
+	/* As before an exit: of all. */
+	let_go(run, &(struct op){ .kind = OP_EXIT });
 	for (unsigned token = 0; token < OP_TOKENS; token++)
 		run_end(run, &(struct op){ .kind = OP_END, .token = token });
 	for (unsigned i = 0; i < OP_VMS * FLAT_SLOTS; i++) {
@@ -461,7 +504,7 @@ static void begin(struct runner *run)
 	for (unsigned i = 0; i < OP_VMS && !ret; i++)
 		ret = s2_vm_create(run->mm, &vm_config, &run->vms[i]);
 	for (unsigned i = 0; i < OP_VCPUS && !ret; i++)
-		ret = s2_vcpu_create(run->vms[i / (OP_VCPUS / OP_VMS)], &run->vcpus[i].vcpu);
+		ret = s2_vcpu_create(run->vms[i / (OP_VCPUS / OP_VMS)], NULL, &run->vcpus[i].vcpu);
 	if (ret)
 		abort();
 	for (unsigned i = 0; i < OP_VCPUS && config->threads; i++)
@@ -528,6 +571,7 @@ bool runner_run(struct runner *run, const struct sequence *sequence, bool with_k
 		const struct op *op = &sequence->ops[found->at];
 
 		run->kind = op->kind;
+		let_go(run, op);
 		steps[op->kind](run, op);
 		compare_counters(run);
 		if (found->found)

@@ -58,6 +58,12 @@ void vcpu_work_do(struct vcpu_thread *thread, struct vcpu_work *work)
 		thread->inside = false;
 		return;
 	}
+	if (work->op.kind == OP_HOLD) {
+		/* Here, so that no poll comes after it that was begun before. */
+		atomic_store(&thread->held, thread->inside);
+		work->ret = 0;
+		return;
+	}
 	if (!thread->inside && s2_vcpu_enter(thread->vcpu))
 		abort();
 	thread->inside = true;
@@ -90,7 +96,7 @@ static void *vcpu_main(void *arg)
 			vcpu_work_do(thread, thread->work);
 			sem_post(&thread->answered);
 		}
-		if (thread->inside)
+		if (thread->inside && !atomic_load(&thread->held))
 			s2_vcpu_poll(thread->vcpu);
 	}
 	if (thread->inside)
@@ -118,6 +124,11 @@ void vcpu_thread_do(struct vcpu_thread *thread, struct vcpu_work *work)
 	sem_post(&thread->asked);
 	while (sem_wait(&thread->answered))
 		;
+}
+
+void vcpu_thread_let_go(struct vcpu_thread *thread)
+{
+	atomic_store(&thread->held, false);
 }
 
 void vcpu_thread_stop(struct vcpu_thread *thread)

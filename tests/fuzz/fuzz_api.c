@@ -4,13 +4,16 @@
  * s2_mm, one on frames that the sequence exchanges and one on real pages of this
  * process that it maps and unmaps; a few VMs with memslots and vCPUs; a few
  * invalidations open at a time. One thread, so no call may ever wait for another:
- * -EDEADLK is an answer, a hang is a finding.
+ * -EDEADLK is an answer, a hang is a finding. What races with a fault is called from
+ * inside the provider, after it has looked the page up.
  *
  * Beside the sanitizers it is the model below that finds faults: what the memslots
  * are, which pages are being invalidated, which frame is behind which page and
- * which pages were written to.
+ * which pages were written to. scripts/mutants.py knows of which broken steps the
+ * corpus makes it find.
  */
 #include "counting_allocator.h"
+#include "memslot/vm.h"
 
 #include <errno.h>
 #include <stage2/stage2.h>
@@ -25,6 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define HUGE_SIZE (UINT64_C(1) << S2_HUGE_SHIFT)
 #define PAGES 1024 /* of each primary MMU: two huge ones */
 #define SPARES 16
+#define HOLE UINT16_MAX /* in place of a frame */
 #define SLOTS 6
 #define VMS 4
 #define VCPUS 6
@@ -97,6 +101,9 @@ struct world {
 	unsigned shift;
 	bool read_only_reads;
 	uint16_t frame_of[PAGES];
+	bool tlbs_keep_old; /* pages that are not young, through which loads leave no trace */
+	unsigned calls_in_fault; /* to be made in the next */
+	bool in_fault;
 };
 
 static char frames[(PAGES + SPARES) * PAGE] __attribute__((aligned(1 << S2_HUGE_SHIFT)));
@@ -132,6 +139,8 @@ static unsigned pick_npages(struct world *w)
 
 /* ---- the frames ---- */
 
+static void make_calls_in_fault(struct world *w);
+
 static int frame_fault(void *ctx, uint64_t hva, unsigned access, struct s2_page *page)
 {
 	struct world *w = ctx;
@@ -140,6 +149,9 @@ static int frame_fault(void *ctx, uint64_t hva, unsigned access, struct s2_page 
 	CHECK(hva >= FRAMES_HVA && nr < PAGES);
 	if (w->shift == S2_PAGE_SHIFT)
 		nr = w->frame_of[nr];
+	make_calls_in_fault(w);
+	if (nr == HOLE)
+		return -EFAULT;
 	page->shift = w->shift;
 	page->writable = access == S2_ACCESS_WRITE || !w->read_only_reads;
 	page->addr = frames + ((nr << S2_PAGE_SHIFT) >> w->shift << w->shift);
@@ -212,13 +224,17 @@ static char *host_of(struct world *w, struct model_slot *slot, uint64_t gpa)
 {
 	uint64_t page = slot->page + ((gpa >> S2_PAGE_SHIFT) - slot->gfn);
 
+	CHECK(w->frame_of[page] != HOLE);
 	return frames + (size_t)w->frame_of[page] * PAGE + (gpa & (PAGE - 1));
 }
 
 /* ---- calls ---- */
 
+/* Whoever is in a fault is out of guest mode already, and goes back by itself. */
 static void leave_guest_mode(struct world *w)
 {
+	if (w->in_fault)
+		return;
 	for (unsigned i = 0; i < VCPUS; i++) {
 		if (w->vcpus[i].inside)
 			CHECK(s2_vcpu_exit(w->vcpus[i].vcpu) == 0);
@@ -276,7 +292,7 @@ static void call_vcpu_create(struct world *w)
 	if (vcpu->vcpu || !vm->vm || vm->put)
 		return;
 	leave_guest_mode(w);
-	ret = s2_vcpu_create(vm->vm, &vcpu->vcpu);
+	ret = s2_vcpu_create(vm->vm, NULL, &vcpu->vcpu);
 	CHECK(ret == 0 || (ret == -ENOMEM && w->may_fail));
 	if (ret) {
 		vcpu->vcpu = NULL;
@@ -436,7 +452,20 @@ static void call_start(struct world *w)
 	token->open = true;
 }
 
-static void end_token(struct model_token *token)
+/* With nothing in flight no count is up: it would cost time, or hang an update of gate count. */
+static void check_counts(struct world *w, struct model_mm *mm)
+{
+	for (unsigned v = 0; v < VMS && !any_open(w, mm); v++) {
+		struct model_vm *vm = &w->vms[v];
+
+		if (!alive(vm) || vm->mm != mm)
+			continue;
+		CHECK(vm->vm->mmu_invalidate_in_progress == 0);
+		CHECK(vm->vm->mn_active_invalidate_count == 0);
+	}
+}
+
+static void end_token(struct world *w, struct model_token *token)
 {
 	s2_invalidate_range_end(token->mm->mm, &token->inv);
 #if !S2_DEBUG_CHECKS
@@ -444,6 +473,7 @@ static void end_token(struct model_token *token)
 	s2_invalidate_range_end(token->mm->mm, &token->inv);
 #endif
 	token->open = false;
+	check_counts(w, token->mm);
 }
 
 static void call_end(struct world *w)
@@ -451,7 +481,7 @@ static void call_end(struct world *w)
 	struct model_token *token = &w->tokens[pick(w, TOKENS)];
 
 	if (token->open)
-		end_token(token);
+		end_token(w, token);
 }
 
 /* A page is exchanged inside its invalidation, and told of or not. */
@@ -467,9 +497,9 @@ static void call_change_pte(struct world *w)
 	frame = byte(w);
 	if (page >= PAGES)
 		return;
-	frame = frame < 128 ? frame : PAGES + frame % SPARES;
+	frame = frame == 255 ? HOLE : frame < 128 ? frame : PAGES + frame % SPARES;
 	w->frame_of[page] = (uint16_t)frame;
-	if (b & 128)
+	if ((b & 128) || frame == HOLE)
 		return;
 	new = (struct s2_page){
 		.addr = frames + frame * PAGE,
@@ -512,7 +542,7 @@ static void check_page(struct world *w, struct model_vm *vm, uint64_t gpa, bool 
 	else if (ret == -ENOMEM)
 		CHECK(w->may_fail);
 	else if (vm->mm->frames)
-		CHECK(ret == 0);
+		CHECK(ret == (w->frame_of[page] == HOLE ? -EFAULT : 0));
 	if (!ret && store && (slot->flags & KVM_MEM_LOG_DIRTY_PAGES))
 		slot->written[page - slot->page] = 1;
 }
@@ -620,7 +650,8 @@ static void call_young(struct world *w)
 	else
 		s2_clear_flush_young(mm->mm, start, start + npages * PAGE);
 	CHECK(!s2_test_young(mm->mm, start));
-	if ((b & 1) || !vcpu->vcpu || !vcpu->inside || vcpu->vm->mm != mm)
+	w->tlbs_keep_old |= b & 1;
+	if (w->tlbs_keep_old || !vcpu->vcpu || !vcpu->inside || vcpu->vm->mm != mm)
 		return;
 	for (unsigned i = 0; i < SLOTS; i++) {
 		struct model_slot *slot = &vcpu->vm->slots[i];
@@ -733,39 +764,72 @@ static void call_fail(struct world *w)
 static const int advices[] = { MADV_DONTNEED, MADV_FREE, MADV_REMOVE, MADV_WILLNEED, MADV_COLD, 9999 };
 static const int protections[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE, 0x1000000 };
 
-/* Nothing here moves memory out of the arena, or anything else into it. */
+/*
+ * Nothing here moves memory out of the arena, or anything else into it. The s2_mm on
+ * frames is never told in place of the one that has the pages: for that one's vCPUs
+ * it would be a change without notice.
+ */
 static void call_process(struct world *w)
 {
-	struct model_mm *mm = &w->mms[pick(w, 2)];
+	struct s2_mm *mm = pick(w, 2) ? w->mms[1].mm : NULL;
 	unsigned b = byte(w), page = pick_page(w), npages = pick_npages(w), target = pick_page(w);
 	char *addr = (char *)(uintptr_t)(ARENA_HVA + page * PAGE);
 	char *to = (char *)(uintptr_t)(ARENA_HVA + target * PAGE);
 	size_t len;
 	void *at;
+	int ret;
 
 	npages = npages > PAGES - page ? PAGES - page : npages;
 	npages = npages > PAGES - target ? PAGES - target : npages;
 	len = npages * PAGE - (b & 128 ? 17 : 0);
 	switch (b % 6) {
 	case 0:
-		s2_munmap(mm->mm, addr, len);
+		ret = s2_munmap(mm, addr, len);
 		break;
 	case 1:
-		s2_mprotect(mm->mm, addr, len, protections[target % 4]);
+		ret = s2_mprotect(mm, addr, len, protections[target % 4]);
 		break;
 	case 2:
-		s2_madvise(mm->mm, addr, len, advices[target % 6]);
+		ret = s2_madvise(mm, addr, len, advices[target % 6]);
 		break;
 	case 3:
-		s2_mremap(mm->mm, addr, len, len / (1 + b % 5) + 1, 0, NULL, &at);
+		ret = s2_mremap(mm, addr, len, len / (1 + b % 5) + 1, 0, NULL, &at);
 		break;
 	case 4:
-		s2_mremap(mm->mm, addr, b & 64 ? 0 : len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to, &at);
+		ret = s2_mremap(mm, addr, b & 64 ? 0 : len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to, &at);
 		break;
 	default:
-		s2_mmap(mm->mm, addr, len, protections[1 + target % 2],
+		ret = s2_mmap(mm, addr, len, protections[1 + target % 2],
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0, &at);
 	}
+	CHECK(mm || ret == -EINVAL);
+}
+
+/* ---- what races with a fault ---- */
+
+/* None that access memory, or end a VM or vCPU that may be the one that faults. */
+static void (*const calls_in_fault[])(struct world *w) = {
+	call_start,   call_end,	     call_change_pte, call_set_region,
+	call_get_log, call_clear_log, call_release,
+};
+
+static void make_calls_in_fault(struct world *w)
+{
+	unsigned nr = w->calls_in_fault;
+
+	w->calls_in_fault = 0;
+	w->in_fault = true;
+	while (nr--)
+		calls_in_fault[pick(w, sizeof(calls_in_fault) / sizeof(calls_in_fault[0]))](w);
+	w->in_fault = false;
+}
+
+/* If the page is there already, nothing races. */
+static void call_racing_access(struct world *w)
+{
+	w->calls_in_fault = 1 + pick(w, 6);
+	call_access(w);
+	w->calls_in_fault = 0;
 }
 
 /* ---- the run ---- */
@@ -775,7 +839,7 @@ static void (*const calls[])(struct world *w) = {
 	call_access,	call_enter_or_exit, call_copy,	     call_change_pte,	 call_set_region,
 	call_access,	call_young,	    call_get_log,    call_clear_log,	 call_process,
 	call_poll,	call_look,	    call_vm_put,     call_vcpu_destroy,	 call_release,
-	call_fail,	call_start,	    call_end,	     call_enter_or_exit,
+	call_fail,	call_start,	    call_end,	     call_racing_access,
 };
 
 /* Between inaccessible pages, so that nothing grows beyond it. */
@@ -864,7 +928,7 @@ static void end(struct world *w)
 {
 	for (unsigned i = 0; i < TOKENS; i++)
 		if (w->tokens[i].open)
-			end_token(&w->tokens[i]);
+			end_token(w, &w->tokens[i]);
 	leave_guest_mode(w);
 	counting_allocator_fail_at(&w->memory, 0);
 	check_balanced(w);

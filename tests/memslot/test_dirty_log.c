@@ -284,6 +284,59 @@ static void test_clear_protects_the_pages_it_names_and_no_others(void **state)
 	with_and_without_manual_protect(clear_protects_few);
 }
 
+/* Of a large log most is passed over in lines, and neighbours are protected at once. */
+static void runs_of_pages(struct small_vm *small)
+{
+	static const uint64_t runs[WORDS] = { 1,
+					      3,
+					      [2] = UINT64_C(0xf) << 60,
+					      [3] = 0xf,
+					      [7] = UINT64_MAX,
+					      [9] = UINT64_C(1) << 63,
+					      [15] = UINT64_C(0x5) << 37 };
+	uint64_t bits[WORDS];
+
+	assert_int_equal(set_slot(small->vm, 0, 0, 1000, 0, LOG), 0);
+	for (uint64_t page = 0; page < 1000; page++)
+		assert_int_equal(guest_store(small->vcpu, page, 1), 0);
+	assert_int_equal(get(small, 0, bits), 0);
+	for (int round = 0; round < 3; round++) {
+		for (uint64_t page = 0; page < 1000; page++)
+			if (runs[page / 64] >> page % 64 & 1)
+				assert_int_equal(guest_store(small->vcpu, page, 2), 0);
+		assert_int_equal(get(small, 0, bits), 0);
+		assert_memory_equal(bits, runs, 16 * sizeof(bits[0]));
+	}
+}
+
+static void test_get_takes_runs_of_pages_and_protects_each(void **state)
+{
+	with(&plain, runs_of_pages);
+}
+
+/* Each run that clear is given is protected, and the pages on either side of it are not. */
+static void clear_protects_runs(struct small_vm *small)
+{
+	const uint64_t runs[WORDS] = { UINT64_C(0xf0) | UINT64_C(3) << 62, 1 };
+	uint64_t faults;
+
+	assert_int_equal(set_slot(small->vm, 0, 0, 128, 0, LOG), 0);
+	for (uint64_t page = 0; page < 128; page++)
+		assert_int_equal(guest_store(small->vcpu, page, 1), 0);
+	assert_int_equal(clear(small, 0, 0, 128, runs), 0);
+	for (uint64_t page = 0; page < 128; page++) {
+		faults = vm_stats(small->vm).faults;
+		assert_int_equal(guest_store(small->vcpu, page, 2), 0);
+		assert_int_equal(vm_stats(small->vm).faults - faults,
+				 runs[page / 64] >> page % 64 & 1);
+	}
+}
+
+static void test_clear_protects_runs_of_pages_and_no_others(void **state)
+{
+	with_and_without_manual_protect(clear_protects_runs);
+}
+
 static void clear_without_manual(struct small_vm *small)
 {
 	const uint64_t three[WORDS] = { 1 << 3 };
@@ -612,7 +665,8 @@ static void under_fire(struct small_vm *small, bool manually)
 	assert_int_equal(set_slot(small->vm, 0, 0, FIRE_PAGES, 0, LOG), 0);
 	for (int i = 0; i < FIRE_WRITERS; i++) {
 		writers[i] = (struct writer){ .random = seed + (uint64_t)i, .stop = &stop };
-		assert_int_equal(s2_vcpu_create(small->vm, &writers[i].vcpu), 0);
+		assert_int_equal(s2_vcpu_create(small->vm, test_vcpu_config(), &writers[i].vcpu),
+				 0);
 		assert_int_equal(
 			pthread_create(&writers[i].thread, NULL, writer_thread, &writers[i]), 0);
 	}
@@ -667,6 +721,8 @@ int main(void)
 		cmocka_unit_test(test_get_takes_the_log_and_protects_the_pages),
 		cmocka_unit_test(test_manual_get_copies_and_clear_protects),
 		cmocka_unit_test(test_clear_protects_the_pages_it_names_and_no_others),
+		cmocka_unit_test(test_get_takes_runs_of_pages_and_protects_each),
+		cmocka_unit_test(test_clear_protects_runs_of_pages_and_no_others),
 		cmocka_unit_test(test_clear_works_without_the_manual_capability),
 		cmocka_unit_test(test_clear_clears_its_range_only),
 		cmocka_unit_test(test_initially_set_log_starts_with_all_pages_at_each_beginning),

@@ -195,7 +195,7 @@ static void shared_hva(struct small_vm *small)
 	struct s2_vm *other;
 
 	assert_int_equal(s2_vm_create(small->mm, NULL, &other), 0);
-	assert_int_equal(s2_vcpu_create(other, &other_vcpu), 0);
+	assert_int_equal(s2_vcpu_create(other, test_vcpu_config(), &other_vcpu), 0);
 	assert_int_equal(set_slot(small->vm, 0, 0, 4, 0, 0), 0);
 	assert_int_equal(set_slot(small->vm, 1, 50, 4, 2, 0), 0); /* page 2 is gfn 2 and 50 */
 	assert_int_equal(set_slot(other, 7, 200, 4, 1, 0), 0);	  /* ... and 201 of another VM */
@@ -724,7 +724,7 @@ static void stress(struct small_vm *small)
 	for (int v = 0; v < STRESS_VMS; v++) {
 		vms[v] = (struct stress_vm){ .stop = &stop };
 		assert_int_equal(s2_vm_create(small->mm, NULL, &vms[v].vm), 0);
-		assert_int_equal(s2_vcpu_create(vms[v].vm, &vms[v].vcpu), 0);
+		assert_int_equal(s2_vcpu_create(vms[v].vm, test_vcpu_config(), &vms[v].vcpu), 0);
 		assert_int_equal(pthread_create(&vms[v].thread, NULL, stress_reader, &vms[v]), 0);
 	}
 	for (int v = 0; v < STRESS_VMS; v++)

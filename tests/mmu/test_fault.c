@@ -419,7 +419,7 @@ static void test_the_process_provider_maps_huge_if_it_is_told_to(void **state)
 	assert_ptr_not_equal(map, MAP_FAILED);
 	assert_int_equal(s2_mm_create(&config, &mm), 0);
 	assert_int_equal(s2_vm_create(mm, &vm_config, &vm), 0);
-	assert_int_equal(s2_vcpu_create(vm, &vcpu), 0);
+	assert_int_equal(s2_vcpu_create(vm, test_vcpu_config(), &vcpu), 0);
 	assert_int_equal(s2_vm_set_memory_region(vm, &mem), 0);
 	assert_int_equal(guest_store(vcpu, 300, 77), 0);
 	assert_int_equal(*(uint64_t *)(uintptr_t)(hva + 300 * S2_PAGE_SIZE), 77);
@@ -708,7 +708,7 @@ static void test_a_page_replaced_without_notice_is_mapped_anew(void **state)
 	f->small.host.read_only_reads = true;
 	add_slot(f, 0, 8, 0, 0);
 	assert_int_equal(guest_load(f->small.vcpu, 0, &value), 0);
-	assert_int_equal(s2_vcpu_create(f->small.vm, &second), 0);
+	assert_int_equal(s2_vcpu_create(f->small.vm, test_vcpu_config(), &second), 0);
 	assert_guest_reads(second, 0, 0);
 	/* As copy-on-write would do it that forgot its notifier. */
 	atomic_store(&f->small.host.frame_of[0], FRAME_PAGES);
@@ -818,7 +818,7 @@ static void test_many_faults_on_one_page_make_one_leaf(void **state)
 	set_stress_slots(f, 1);
 	for (unsigned i = 0; i < STRESS_THREADS; i++) {
 		stress[i] = (struct stress){ .f = f, .round = &round };
-		assert_int_equal(s2_vcpu_create(f->small.vm, &stress[i].vcpu), 0);
+		assert_int_equal(s2_vcpu_create(f->small.vm, test_vcpu_config(), &stress[i].vcpu), 0);
 		assert_int_equal(pthread_create(&stress[i].thread, NULL, fault_all, &stress[i]), 0);
 	}
 	for (unsigned n = 0; n < STRESS_ROUNDS; n++) {

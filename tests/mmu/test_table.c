@@ -410,6 +410,7 @@ static void test_all_lists_every_table_once(void **state)
 struct racer {
 	struct fixture *f;
 	pthread_barrier_t *start;
+	struct s2_brlock_reader reader;
 	struct s2_table *spare;
 	unsigned missed;
 	unsigned left;
@@ -431,9 +432,9 @@ static void *race(void *arg)
 			racer->spare = table;
 			racer->left++;
 		}
-		s2_read_lock(&racer->f->vm->mmu_lock);
+		s2_read_lock(&racer->f->vm->mmu_lock, &racer->reader);
 		racer->missed += !s2_table_reach(racer->f->vm, i * LEVEL3_PAGES, 1, &racer->spare);
-		s2_read_unlock(&racer->f->vm->mmu_lock);
+		s2_read_unlock(&racer->f->vm->mmu_lock, &racer->reader);
 		racer->left = 0;
 		for (struct s2_table *table = racer->spare; table; table = table->next)
 			racer->left++;

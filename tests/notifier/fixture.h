@@ -409,7 +409,7 @@ static inline void guest_run(void *arg)
 static inline void guest_start(struct guest *g, struct s2_vm *vm, uint64_t gpa)
 {
 	g->gpa = gpa;
-	assert_int_equal(s2_vcpu_create(vm, &g->vcpu), 0);
+	assert_int_equal(s2_vcpu_create(vm, NULL, &g->vcpu), 0);
 	task_start(&g->task, guest_run, g);
 	AWAIT(atomic_load(&g->reached) == 1);
 	assert_int_equal(g->ret, 0);
@@ -447,7 +447,7 @@ static inline void load_run(void *arg)
 static inline void load_start(struct load *load, struct s2_vm *vm, uint64_t gpa)
 {
 	load->gpa = gpa;
-	assert_int_equal(s2_vcpu_create(vm, &load->vcpu), 0);
+	assert_int_equal(s2_vcpu_create(vm, NULL, &load->vcpu), 0);
 	task_start(&load->task, load_run, load);
 }
 
@@ -464,7 +464,7 @@ static inline uint64_t guest_read(struct s2_vm *vm, uint64_t gpa)
 	struct s2_vcpu *vcpu;
 	uint64_t value = 0;
 
-	assert_int_equal(s2_vcpu_create(vm, &vcpu), 0);
+	assert_int_equal(s2_vcpu_create(vm, NULL, &vcpu), 0);
 	assert_int_equal(s2_vcpu_read(vcpu, gpa, &value, sizeof(value)), 0);
 	assert_int_equal(s2_vcpu_destroy(vcpu), 0);
 	return value;

@@ -72,7 +72,8 @@ static void it_fails_while_mmu_lock_is_held_elsewhere(void **state)
 	assert_int_equal(pages_mapped(w->vm), 1);
 	assert_int_equal(stats_of(w).nonblock_failed, 1);
 	assert_int_equal(stats_of(w).invalidations, 0);
-	/* Nothing is left published, or held, that an update would wait for. */
+	/* Nothing is left published, counted or held that an update would wait for. */
+	assert_int_equal(w->vm->mn_active_invalidate_count, 0);
 	assert_int_equal(set_region(w->vm, elsewhere_region(w)), 0);
 	assert_int_equal(set_region(w->vm, region(2, 0x80000000, w->memory, 1)), 0);
 }

@@ -240,7 +240,7 @@ static void an_access_after_clear_flush_young_is_seen(void **state)
 	struct s2_vcpu *vcpu;
 	uint64_t value;
 
-	assert_int_equal(s2_vcpu_create(w->vm, &vcpu), 0);
+	assert_int_equal(s2_vcpu_create(w->vm, NULL, &vcpu), 0);
 	assert_int_equal(s2_vcpu_enter(vcpu), 0);
 	assert_int_equal(s2_vcpu_load64(vcpu, gpa_of(0), &value), 0);
 	assert_true(s2_clear_flush_young(w->mm, hva_of(w, 0), hva_of(w, 1)));
@@ -353,7 +353,7 @@ static void faults_after_release_fail(void **state)
 	struct s2_vcpu *vcpu;
 	uint64_t value, hva;
 
-	assert_int_equal(s2_vcpu_create(w->vm, &vcpu), 0);
+	assert_int_equal(s2_vcpu_create(w->vm, NULL, &vcpu), 0);
 	assert_int_equal(s2_vcpu_read(vcpu, gpa_of(0), &value, sizeof(value)), 0);
 	s2_release(w->mm);
 	assert_int_equal(s2_vcpu_read(vcpu, gpa_of(0), &value, sizeof(value)), -EFAULT);
@@ -372,7 +372,7 @@ static void faults_fail_in_memslots_added_after_release(void **state)
 
 	s2_release(w->mm);
 	assert_int_equal(set_region(w->vm, elsewhere_region(w)), 0);
-	assert_int_equal(s2_vcpu_create(w->vm, &vcpu), 0);
+	assert_int_equal(s2_vcpu_create(w->vm, NULL, &vcpu), 0);
 	assert_int_equal(s2_vcpu_read(vcpu, ELSEWHERE_GPA, &value, sizeof(value)), -EFAULT);
 	assert_int_equal(s2_vcpu_destroy(vcpu), 0);
 }

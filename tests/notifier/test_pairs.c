@@ -168,7 +168,7 @@ static void a_vcpu_may_invalidate_its_own_page_in_guest_mode(void **state)
 	struct self_invalidator self = { .w = *state };
 
 	*(uint64_t *)(void *)self.w->memory = 0x1111;
-	assert_int_equal(s2_vcpu_create(self.w->vm, &self.vcpu), 0);
+	assert_int_equal(s2_vcpu_create(self.w->vm, NULL, &self.vcpu), 0);
 	task_start(&self.task, invalidate_from_guest_mode, &self);
 	task_join(&self.task);
 	assert_int_equal(self.ret, 0);
@@ -212,7 +212,7 @@ static void a_fault_in_ones_own_pair_is_refused(void **state)
 	struct s2_vcpu *vcpu;
 	uint64_t value;
 
-	assert_int_equal(s2_vcpu_create(w->vm, &vcpu), 0);
+	assert_int_equal(s2_vcpu_create(w->vm, NULL, &vcpu), 0);
 	assert_int_equal(start_pages(w, &inv, 0, 1, 0), 0);
 	assert_int_equal(s2_vcpu_read(vcpu, gpa_of(0), &value, sizeof(value)), -EDEADLK);
 	end_pair(w, &inv);

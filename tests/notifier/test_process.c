@@ -70,7 +70,7 @@ static int setup(void **state)
 
 	assert_int_equal(s2_mm_create(NULL, &process.mm), 0);
 	assert_int_equal(s2_vm_create(process.mm, NULL, &process.vm), 0);
-	assert_int_equal(s2_vcpu_create(process.vm, &process.vcpu), 0);
+	assert_int_equal(s2_vcpu_create(process.vm, test_vcpu_config(), &process.vcpu), 0);
 	process.arena = mmap(NULL, ARENA_PAGES * PAGE, RW, ANON, -1, 0);
 	assert_true(process.arena != MAP_FAILED);
 	for (unsigned page = 0; page < ARENA_PAGES; page++)
@@ -554,7 +554,7 @@ static void test_vcpus_that_read_all_the_time(void **state)
 
 	for (int i = 0; i < READERS; i++) {
 		readers[i] = (struct reader){ .floor = &floor, .stop = &stop };
-		assert_int_equal(s2_vcpu_create(process->vm, &readers[i].vcpu), 0);
+		assert_int_equal(s2_vcpu_create(process->vm, test_vcpu_config(), &readers[i].vcpu), 0);
 		assert_int_equal(pthread_create(&readers[i].thread, NULL, read_all_the_time,
 						&readers[i]),
 				 0);

@@ -376,8 +376,8 @@ static void test_null_is_refused_or_ignored(void **state)
 	struct s2_vcpu *vcpu;
 	char byte = 0;
 
-	assert_int_equal(s2_vcpu_create(NULL, &vcpu), -EINVAL);
-	assert_int_equal(s2_vcpu_create(small->vm, NULL), -EINVAL);
+	assert_int_equal(s2_vcpu_create(NULL, test_vcpu_config(), &vcpu), -EINVAL);
+	assert_int_equal(s2_vcpu_create(small->vm, test_vcpu_config(), NULL), -EINVAL);
 	assert_int_equal(s2_vcpu_enter(NULL), -EINVAL);
 	assert_int_equal(s2_vcpu_exit(NULL), -EINVAL);
 	assert_int_equal(s2_vcpu_destroy(NULL), 0);
@@ -395,7 +395,7 @@ static void test_without_memory_no_vcpu_is_made(void **state)
 	struct s2_vcpu *vcpu = NULL;
 
 	counting_allocator_fail_at(&small->memory, 1);
-	assert_int_equal(s2_vcpu_create(small->vm, &vcpu), -ENOMEM);
+	assert_int_equal(s2_vcpu_create(small->vm, test_vcpu_config(), &vcpu), -ENOMEM);
 	assert_null(vcpu);
 	counting_allocator_fail_at(&small->memory, 0);
 }
@@ -415,7 +415,7 @@ static void test_a_vcpu_keeps_its_vm_alive(void **state)
 	config.allocator = &memory.ops;
 	assert_int_equal(s2_mm_create(&config, &mm), 0);
 	assert_int_equal(s2_vm_create(mm, NULL, &vm), 0);
-	assert_int_equal(s2_vcpu_create(vm, &vcpu), 0);
+	assert_int_equal(s2_vcpu_create(vm, test_vcpu_config(), &vcpu), 0);
 	assert_int_equal(set_slot(vm, 0, 0, 1, 5, 0), 0);
 	s2_vm_put(vm);
 	s2_mm_put(mm);
@@ -497,7 +497,7 @@ static void test_the_counts_are_exact(void **state)
 	/* They outlive the vCPU. */
 	assert_int_equal(s2_vcpu_destroy(small->vcpu), 0);
 	assert_int_equal(vm_stats(small->vm).faults, 3);
-	assert_int_equal(s2_vcpu_create(small->vm, &small->vcpu), 0);
+	assert_int_equal(s2_vcpu_create(small->vm, test_vcpu_config(), &small->vcpu), 0);
 	assert_int_equal(stats_of(small->vcpu).faults, 0);
 	assert_int_equal(vm_stats(small->vm).faults, 3);
 }

@@ -153,7 +153,7 @@ static void test_nobody_waits_for_a_vcpu_of_another_vm(void **state)
 	struct s2_vm *vm;
 
 	assert_int_equal(s2_vm_create(small->mm, NULL, &vm), 0);
-	assert_int_equal(s2_vcpu_create(vm, &other), 0);
+	assert_int_equal(s2_vcpu_create(vm, NULL, &other), 0);
 	assert_int_equal(set_slot(vm, 0, 0, 1, 50, 0), 0);
 	assert_guest_reads(other, 0, 50);
 	enter_and_load(small, 0);
@@ -378,7 +378,7 @@ static void test_madvise_from_inside_guest_mode(void **state)
 	assert_ptr_not_equal(map, MAP_FAILED);
 	assert_int_equal(s2_mm_create(NULL, &mm), 0);
 	assert_int_equal(s2_vm_create(mm, NULL, &vm), 0);
-	assert_int_equal(s2_vcpu_create(vm, &vcpu), 0);
+	assert_int_equal(s2_vcpu_create(vm, NULL, &vcpu), 0);
 	assert_int_equal(s2_vm_set_memory_region(vm, &mem), 0);
 	assert_int_equal(s2_vcpu_enter(vcpu), 0);
 	assert_int_equal(s2_vcpu_store64(vcpu, 8, 77), 0);
@@ -503,7 +503,7 @@ static void run_canaries(enum s2_gate gate, enum s2_mmu_lock_kind kind)
 	}
 	for (unsigned i = 0; i < CANARY_VCPUS; i++) {
 		runners[i] = (struct runner){ .stop = &stop, .accesses = &accesses };
-		assert_int_equal(s2_vcpu_create(small.vm, &runners[i].vcpu), 0);
+		assert_int_equal(s2_vcpu_create(small.vm, NULL, &runners[i].vcpu), 0);
 		assert_int_equal(pthread_create(&runners[i].thread, NULL, run, &runners[i]), 0);
 	}
 	for (unsigned round = 0; round < CANARY_ROUNDS; round++) {
