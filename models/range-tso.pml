@@ -6,15 +6,17 @@
  * vCPU cannot use a page that an elided invalidation takes away; -DNO_C or
  * -DNO_D shows what each is for.
  *
- * The entry is filled in as in s2_inflight_enter(): claimed first, its end later, and
- * who looks in between waits for it (occupant_overlaps()).
+ * The entry is filled in as in s2_inflight_fill(): claimed first, its end later, and
+ * who looks in between waits for it (occupant_overlaps()). It has had an occupant
+ * before, whose range was another and is still there; the turn in the end tells them
+ * apart. -DANY_TURN is what would be without that.
  */
 #include "tso.h"
 
 #define HVA 0 /* the hva index */
 #define GFN 1
-#define SEQ 2 /* of the entry: 1 is claimed, 2 is left */
-#define END 3
+#define SEQ 2 /* of the entry: 3 is claimed by the second occupant, 4 is left */
+#define END 3 /* the turn in it: 1 is the first occupant's, elsewhere, 2 the second's */
 
 bool in_bracket = 0; /* elided; for the assertion */
 
@@ -22,11 +24,11 @@ proctype invalidation()
 {
 	byte seen;
 
-	store(0, SEQ, 1); /* s2_inflight_try() */
+	store(0, SEQ, 3); /* s2_inflight_try() */
 #ifndef NO_C
 	fence(0);
 #endif
-	store(0, END, 1);
+	store(0, END, 2);
 	load(0, HVA, seen); /* pinned_view() */
 	if
 	:: seen == 0 ->
@@ -34,8 +36,7 @@ proctype invalidation()
 		in_bracket = 0
 	:: else /* takes mmu_lock and counts: not our subject */
 	fi;
-	store(0, END, 0);
-	store(0, SEQ, 2)
+	store(0, SEQ, 4)
 }
 
 proctype updater()
@@ -48,21 +49,27 @@ proctype updater()
 #endif
 	load(1, SEQ, seq);
 	if
-	:: seq == 1 ->
+	:: seq == 3 ->
 		do
 		:: load(1, END, its_end);
 			load(1, SEQ, now);
 			if
+#ifdef ANY_TURN
 			:: its_end != 0 || now != seq -> break
+#else
+			:: its_end == 2 || now != seq -> break
+#endif
 			:: else
 			fi
 		od;
 		do
-		:: load(1, SEQ, now);
+		:: its_end == 2 ->
+			load(1, SEQ, now);
 			if
 			:: now != seq -> break
 			:: else
 			fi
+		:: its_end != 2 -> break /* another range, or nobody's any more */
 		od
 	:: else
 	fi;
@@ -76,4 +83,4 @@ proctype vcpu()
 	assert(!in_bracket)
 }
 
-init { atomic { run invalidation(); run updater(); run vcpu(); run drain(0); run drain(1) } }
+init { atomic { memory[SEQ] = 2; memory[END] = 1; run invalidation(); run updater(); run vcpu(); run drain(0); run drain(1) } }

@@ -118,6 +118,7 @@ models()
 	q range-tso pass
 	q range-tso elided -DNO_C
 	q range-tso elided -DNO_D
+	q range-tso elided -DANY_TURN
 	q flush-tso pass
 	q flush-tso use -DNO_A
 	q flush-tso use -DNO_B

@@ -180,14 +180,14 @@ static void end_twice(struct small_vm *small)
 
 static void end_never_started(struct small_vm *small)
 {
-	struct s2_invalidation inv = { .mm = small->mm };
+	struct s2_invalidation inv = { .token = (uintptr_t)small->mm };
 
 	s2_invalidate_range_end(small->mm, &inv);
 }
 
 static void end_after_failed_start(struct small_vm *small)
 {
-	struct s2_invalidation inv = { .mm = small->mm };
+	struct s2_invalidation inv = { .token = (uintptr_t)small->mm };
 
 	s2_invalidate_range_start(small->mm, &inv, 1, 2, 0);
 	s2_invalidate_range_end(small->mm, &inv);

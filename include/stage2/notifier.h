@@ -21,12 +21,12 @@ extern "C" {
  * stack, in thread-local storage or in an allocator's own header.
  */
 struct s2_invalidation {
-	struct s2_mm *mm;
+	uintptr_t token;    /* the s2_mm, and what start() decided; 0 if it is not open */
+	void *entry;        /* where the range is published, or NULL for the overflow */
+	/* Not filled in where [start, end) is published and start() was elided: */
+	const void *view;   /* the version of the memslots start() saw, pinned until end() */
 	uint64_t start;
 	uint64_t end;
-	const void *view;   /* the version of the memslots start() saw, pinned until end() */
-	void *entry;        /* where [start, end) is published, or NULL for the overflow */
-	uint32_t state;
 	uint32_t flags;
 	uint32_t overflow;
 	uint32_t owner_slot;

@@ -5,8 +5,11 @@
 #include "base/futex.h"
 #include "base/guest_mode.h"
 
-/* Long enough for a critical section on another core, short enough not to matter. */
-#define SPINS 100
+/*
+ * About as long as it takes to zap two thousand pages, or to be woken from a sleep:
+ * who has waited so long has lost no more than that, and who sleeps loses it always.
+ */
+#define SPINS 1000
 
 void s2_mutex_init(struct s2_mutex *mutex, enum s2_lock_rank rank)
 {

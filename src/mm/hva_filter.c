@@ -9,6 +9,12 @@
 /* A memslot of more chunks than this would set every bit, and some twice. */
 #define MOST_CHUNKS S2_FILTER_BITS
 
+static void set_all_bits(struct s2_hva_filter *filter)
+{
+	for (unsigned i = 0; i < S2_FILTER_BITS / 64; i++)
+		atomic_store_explicit(&filter->bits[i], UINT64_MAX, memory_order_relaxed);
+}
+
 int s2_hva_filter_init(struct s2_hva_filter *filter, const struct s2_allocator *a)
 {
 	filter->bits = s2_zalloc(a, S2_FILTER_BITS / 8, 64);
@@ -17,6 +23,16 @@ int s2_hva_filter_init(struct s2_hva_filter *filter, const struct s2_allocator *
 		return 0;
 	s2_hva_filter_free(filter, a);
 	return -ENOMEM;
+}
+
+int s2_hva_filter_init_full(struct s2_hva_filter *filter, const struct s2_allocator *a)
+{
+	filter->users = NULL;
+	filter->bits = s2_zalloc(a, S2_FILTER_BITS / 8, 64);
+	if (!filter->bits)
+		return -ENOMEM;
+	set_all_bits(filter);
+	return 0;
 }
 
 void s2_hva_filter_free(struct s2_hva_filter *filter, const struct s2_allocator *a)
@@ -53,12 +69,6 @@ static void set_bit(struct s2_hva_filter *filter, unsigned bit, bool value)
 		atomic_store_explicit(word, old | mask, memory_order_relaxed);
 	else
 		atomic_store_explicit(word, old & ~mask, memory_order_release);
-}
-
-static void set_all_bits(struct s2_hva_filter *filter)
-{
-	for (unsigned i = 0; i < S2_FILTER_BITS / 64; i++)
-		atomic_store_explicit(&filter->bits[i], UINT64_MAX, memory_order_relaxed);
 }
 
 void s2_hva_filter_add(struct s2_hva_filter *filter, uint64_t start, uint64_t end)

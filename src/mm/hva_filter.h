@@ -36,6 +36,8 @@ struct s2_hva_filter {
 };
 
 int s2_hva_filter_init(struct s2_hva_filter *filter, const struct s2_allocator *a);
+/* One that says yes to everything, for good: where there is no index it stands for. */
+int s2_hva_filter_init_full(struct s2_hva_filter *filter, const struct s2_allocator *a);
 void s2_hva_filter_free(struct s2_hva_filter *filter, const struct s2_allocator *a);
 
 /* Caller holds index_lock. */

@@ -10,6 +10,9 @@
 
 _Thread_local unsigned s2_inflight_home;
 
+/* Where the thread's last pair inside another was; as s2_inflight_home, no index of its own. */
+static _Thread_local unsigned nested_home;
+
 int s2_inflight_init(struct s2_inflight *table, const struct s2_allocator *a, unsigned entries)
 {
 	*table = (struct s2_inflight){ .mask = entries - 1 };
@@ -60,25 +63,34 @@ static unsigned choose_home(struct s2_inflight *table)
 /*
  * Looks for a free entry from the thread's home on. A home that another thread
  * sits on is given up for what was found; a nested pair of one's own is no reason
- * to move.
+ * to move. That one is looked for from where the last nested one was, which has
+ * ended since, as a rule: so it costs the same however many are open around it.
  */
-struct s2_inflight_entry *s2_inflight_claim_slow(struct s2_inflight *table)
+static bool claim_elsewhere(struct s2_inflight *table, struct s2_invalidation *inv, uint64_t start,
+			    uint64_t end)
 {
 	unsigned home = s2_inflight_home ? s2_inflight_home : choose_home(table);
 	struct s2_inflight_entry *at_home = &table->entries[home & table->mask];
+	bool nested = s2_inflight_home && atomic_load_explicit(&at_home->owner, memory_order_relaxed) ==
+						  s2_thread_self();
+	unsigned from = nested && nested_home ? nested_home : home;
 
 	for (unsigned i = 0; i <= table->mask; i++) {
-		struct s2_inflight_entry *entry = &table->entries[(home + i) & table->mask];
+		struct s2_inflight_entry *entry = &table->entries[(from + i) & table->mask];
+		uint64_t seq;
 
-		extend_used(table, (home + i) & table->mask);
-		if (!s2_inflight_try(entry))
+		extend_used(table, (from + i) & table->mask);
+		seq = s2_inflight_try(entry);
+		if (!seq)
 			continue;
-		if (!s2_inflight_home ||
-		    atomic_load_explicit(&at_home->owner, memory_order_relaxed) != s2_thread_self())
-			s2_inflight_home = home + i;
-		return entry;
+		if (nested)
+			nested_home = from + i;
+		else
+			s2_inflight_home = from + i;
+		s2_inflight_fill(inv, entry, seq, start, end);
+		return true;
 	}
-	return NULL;
+	return false;
 }
 
 /*
@@ -150,16 +162,26 @@ static bool owns_overflow(struct s2_inflight *table)
 }
 
 /*
- * Beyond the table. What s2_inflight_enter() does for a range, this does for all
+ * Beyond the table. What s2_inflight_fill() does for a range, this does for all
  * ranges at once: the increment is barrier C. It may go to the count a waiter is
  * draining, if that turned @phase just now; the waiter then waits for it once.
  */
-void s2_inflight_overflow_enter(struct s2_inflight *table, struct s2_invalidation *inv)
+static void overflow_enter(struct s2_inflight *table, struct s2_invalidation *inv, uint64_t start,
+			   uint64_t end)
 {
 	inv->entry = NULL;
+	inv->start = start;
+	inv->end = end;
 	inv->owner_slot = find_owner_place(table);
 	inv->overflow = atomic_load_explicit(&table->phase, memory_order_relaxed) & 1;
 	atomic_fetch_add_explicit(&table->overflow[inv->overflow], 1, memory_order_seq_cst);
+}
+
+void s2_inflight_enter_slow(struct s2_inflight *table, struct s2_invalidation *inv, uint64_t start,
+			    uint64_t end)
+{
+	if (!claim_elsewhere(table, inv, start, end))
+		overflow_enter(table, inv, start, end);
 }
 
 void s2_inflight_overflow_leave(struct s2_inflight *table, struct s2_invalidation *inv)
@@ -167,6 +189,41 @@ void s2_inflight_overflow_leave(struct s2_inflight *table, struct s2_invalidatio
 	leave_owner_place(table, inv->owner_slot);
 	/* Release: as the one of @seq in s2_inflight_leave(). */
 	atomic_fetch_sub_explicit(&table->overflow[inv->overflow], 1, memory_order_release);
+}
+
+void s2_inflight_range(const struct s2_invalidation *inv, uint64_t *start, uint64_t *end)
+{
+	struct s2_inflight_entry *entry = inv->entry;
+
+	*start = inv->start;
+	*end = inv->end;
+	if (!entry)
+		return;
+	*start = atomic_load_explicit(&entry->start, memory_order_relaxed);
+	*end = atomic_load_explicit(&entry->end, memory_order_relaxed) & ~S2_INFLIGHT_TURN_MASK;
+}
+
+void s2_inflight_account(struct s2_inflight *table, struct s2_invalidation *inv, bool elided,
+			 uint64_t mmu_locks)
+{
+	struct s2_inflight_entry *entry = inv->entry;
+
+	if (entry) {
+		s2_count(&entry->not_elided, !elided);
+		s2_count(&entry->mmu_locks, mmu_locks);
+		return;
+	}
+	atomic_fetch_add_explicit(&table->overflow_invalidations, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&table->overflow_elided, elided, memory_order_relaxed);
+	atomic_fetch_add_explicit(&table->overflow_mmu_locks, mmu_locks, memory_order_relaxed);
+}
+
+void s2_inflight_account_none(struct s2_invalidation *inv)
+{
+	struct s2_inflight_entry *entry = inv->entry;
+
+	if (entry)
+		s2_count(&entry->not_counted, 1);
 }
 
 void s2_inflight_account_locks(struct s2_inflight *table, struct s2_invalidation *inv, uint64_t n)
@@ -217,12 +274,21 @@ static bool occupant_overlaps(struct s2_inflight_entry *entry, uint64_t seq, uin
 
 	if (!(seq & S2_INFLIGHT_OCCUPIED))
 		return false;
-	/* Claimed, its end not yet visible: a store away, unless the thread was preempted there. */
-	while (!(its_end = atomic_load_explicit(&entry->end, memory_order_acquire))) {
+	/*
+	 * Claimed, and its end not yet visible: a store away, unless the thread was
+	 * preempted there. What is there instead is the end of the turn before, since
+	 * the claim acquired that and came before @seq was seen.
+	 */
+	for (;;) {
+		its_end = atomic_load_explicit(&entry->end, memory_order_acquire);
+		if ((its_end & S2_INFLIGHT_TURN_MASK) == s2_inflight_turn(seq) ||
+		    S2_MUTANT(TURN_IGNORED))
+			break;
 		if (seq_of(entry) != seq)
 			return false;
 		back_off(&round);
 	}
+	its_end &= ~S2_INFLIGHT_TURN_MASK;
 	its_start = atomic_load_explicit(&entry->start, memory_order_relaxed);
 	return seq_of(entry) == seq && its_start < end && start < its_end;
 }
@@ -364,17 +430,22 @@ bool s2_inflight_grace_passed(struct s2_inflight *table)
 	return !table->overflow_seen[0] && !table->overflow_seen[1];
 }
 
+static void add_entry_stats(struct s2_inflight_entry *entry, struct s2_mm_stats *stats)
+{
+	/* Before the sequence, which raises them first: the differences do not go below zero. */
+	uint64_t not_elided = atomic_load_explicit(&entry->not_elided, memory_order_acquire);
+	uint64_t not_counted = atomic_load_explicit(&entry->not_counted, memory_order_acquire);
+	uint64_t invalidations = (seq_of(entry) + 1) / 2 - not_counted;
+
+	stats->invalidations += invalidations;
+	stats->elided += invalidations - not_elided;
+	stats->mmu_lock_acquired += atomic_load_explicit(&entry->mmu_locks, memory_order_relaxed);
+}
+
 void s2_inflight_stats(struct s2_inflight *table, struct s2_mm_stats *stats)
 {
-	for (unsigned i = 0, nr = nr_used(table); i < nr; i++) {
-		struct s2_inflight_entry *entry = &table->entries[i];
-
-		stats->invalidations +=
-			atomic_load_explicit(&entry->invalidations, memory_order_relaxed);
-		stats->elided += atomic_load_explicit(&entry->elided, memory_order_relaxed);
-		stats->mmu_lock_acquired +=
-			atomic_load_explicit(&entry->mmu_locks, memory_order_relaxed);
-	}
+	for (unsigned i = 0, nr = nr_used(table); i < nr; i++)
+		add_entry_stats(&table->entries[i], stats);
 	stats->overflows +=
 		atomic_load_explicit(&table->overflow_invalidations, memory_order_relaxed);
 	stats->invalidations +=

@@ -38,24 +38,32 @@
 /* In the lowest bit of @seq: the entry has an occupant. */
 #define S2_INFLIGHT_OCCUPIED UINT64_C(1)
 
+/* What a page-aligned end has room for: which occupant wrote it. */
+#define S2_INFLIGHT_TURN_MASK (S2_PAGE_SIZE - 1)
+
 /*
  * One cache line, written by its occupant alone once it is claimed: what keeps
- * the pair from sharing a written line with another thread's.
+ * the pair from sharing a written line with another thread's. Each store to it has
+ * to be done before the next claim, which is a locked instruction, can be; so
+ * the elided pair makes as few as it can, and what can be worked out is not stored.
  *
  * @seq:   raised by who claims it, by compare-exchange, and again by who leaves:
  *         odd while it is occupied, and never the same for two occupants, so
- *         that who waits for one does not wait for the next.
- * @start, @end: the range; @end is 0 until the occupant has filled it in.
+ *         that who waits for one does not wait for the next. Half of it is how
+ *         many occupants there have been.
+ * @start, @end: the range; @end has the occupant's turn in its lower bits, and
+ *         until it has, the range is that of the one before.
  * @owner: the thread that called start().
- * The rest are statistics, and belong to whoever occupies the entry.
+ * The rest are statistics, and belong to whoever occupies the entry: occupants that
+ * were not elided, that were no invalidation or failed, and mmu_locks they took.
  */
 struct s2_inflight_entry {
 	_Atomic uint64_t seq;
 	_Atomic uint64_t start;
 	_Atomic uint64_t end;
 	_Atomic uintptr_t owner;
-	_Atomic uint64_t invalidations;
-	_Atomic uint64_t elided;
+	_Atomic uint64_t not_elided;
+	_Atomic uint64_t not_counted;
 	_Atomic uint64_t mmu_locks;
 } __attribute__((aligned(64)));
 
@@ -101,12 +109,16 @@ extern _Thread_local unsigned s2_inflight_home;
 int s2_inflight_init(struct s2_inflight *table, const struct s2_allocator *a, unsigned entries);
 void s2_inflight_free(struct s2_inflight *table, const struct s2_allocator *a);
 
-/* The part of claim for when the home entry is taken, or not yet chosen. */
-struct s2_inflight_entry *s2_inflight_claim_slow(struct s2_inflight *table);
-void s2_inflight_overflow_enter(struct s2_inflight *table, struct s2_invalidation *inv);
 void s2_inflight_overflow_leave(struct s2_inflight *table, struct s2_invalidation *inv);
 
-static inline bool s2_inflight_try(struct s2_inflight_entry *entry)
+/* The turn of the occupant that made the sequence @seq, for the lower bits of its end. */
+static inline uint64_t s2_inflight_turn(uint64_t seq)
+{
+	return ((seq + 1) / 2) & S2_INFLIGHT_TURN_MASK;
+}
+
+/* The sequence of the occupant that the calling thread is now, or 0. */
+static inline uint64_t s2_inflight_try(struct s2_inflight_entry *entry)
 {
 	uint64_t seq = atomic_load_explicit(&entry->seq, memory_order_relaxed);
 
@@ -114,50 +126,73 @@ static inline bool s2_inflight_try(struct s2_inflight_entry *entry)
 	 * Sequentially consistent: it is barrier C. Acquire pairs with the release
 	 * in leave: the last occupant's stores to the entry come before ours.
 	 */
-	return !(seq & S2_INFLIGHT_OCCUPIED) &&
-	       atomic_compare_exchange_strong_explicit(&entry->seq, &seq, seq + 1,
-						       memory_order_seq_cst, memory_order_relaxed);
+	if ((seq & S2_INFLIGHT_OCCUPIED) ||
+	    !atomic_compare_exchange_strong_explicit(&entry->seq, &seq, seq + 1,
+						     memory_order_seq_cst, memory_order_relaxed))
+		return 0;
+	return seq + 1;
 }
 
-/* Publishes @inv's range: a full barrier. Takes no lock and allocates nothing. */
-static inline void s2_inflight_enter(struct s2_inflight *table, struct s2_invalidation *inv)
+/* Writes the range to the entry that the calling thread has claimed. */
+static inline void s2_inflight_fill(struct s2_invalidation *inv, struct s2_inflight_entry *entry,
+				    uint64_t seq, uint64_t start, uint64_t end)
 {
-	unsigned home = s2_inflight_home, at = home & table->mask;
-	struct s2_inflight_entry *entry = &table->entries[at];
+	uintptr_t self = s2_thread_self();
 
-	/* Acquire: that @at is in use was known before the claim, see extend_used(). */
-	if (__builtin_expect(!home || at >= atomic_load_explicit(&table->used, memory_order_acquire) ||
-				     !s2_inflight_try(entry), 0)) {
-		entry = s2_inflight_claim_slow(table);
-		if (!entry) {
-			s2_inflight_overflow_enter(table, inv);
-			return;
-		}
-	}
 	inv->entry = entry;
 	s2_schedule_point(S2_STEP_START_CLAIMED);
-	atomic_store_explicit(&entry->owner, s2_thread_self(), memory_order_relaxed);
-	atomic_store_explicit(&entry->start, inv->start, memory_order_relaxed);
+
+	if (atomic_load_explicit(&entry->owner, memory_order_relaxed) != self)
+		atomic_store_explicit(&entry->owner, self, memory_order_relaxed);
+	atomic_store_explicit(&entry->start, start, memory_order_relaxed);
 	/*
 	 * Release pairs with the acquire in occupant_overlaps(): who sees the end
 	 * sees the start and the owner. That it comes after barrier C is harmless:
-	 * who finds the entry claimed and @end not there yet waits for it.
+	 * who finds the entry claimed and an end of another turn waits for it.
 	 */
-	atomic_store_explicit(&entry->end, inv->end, memory_order_release);
+	atomic_store_explicit(&entry->end, (end & ~S2_INFLIGHT_TURN_MASK) | s2_inflight_turn(seq),
+			      memory_order_release);
 }
 
-/* Takes @inv's range back. */
-static inline void s2_inflight_leave(struct s2_inflight *table, struct s2_invalidation *inv)
+/*
+ * Publishes [@start, @end) at the thread's home: a full barrier. False if it is taken,
+ * or not chosen yet; then s2_inflight_enter_slow() does it. In two functions, so
+ * that a caller of the first that goes on to the second by a jump saves no registers.
+ * Take no lock and allocate nothing.
+ */
+static inline bool s2_inflight_enter_home(struct s2_inflight *table, struct s2_invalidation *inv,
+					  uint64_t start, uint64_t end)
 {
-	struct s2_inflight_entry *entry = inv->entry;
+	unsigned home = s2_inflight_home, at = home & table->mask;
+	struct s2_inflight_entry *entry = &table->entries[at];
 	uint64_t seq;
 
-	if (__builtin_expect(!entry, 0)) {
-		s2_inflight_overflow_leave(table, inv);
-		return;
-	}
-	seq = atomic_load_explicit(&entry->seq, memory_order_relaxed);
-	atomic_store_explicit(&entry->end, 0, memory_order_relaxed);
+	/* Acquire: that @at is in use was known before the claim, see extend_used(). */
+	if (!home || at >= atomic_load_explicit(&table->used, memory_order_acquire))
+		return false;
+	seq = s2_inflight_try(entry);
+	if (!seq)
+		return false;
+	s2_inflight_fill(inv, entry, seq, start, end);
+	return true;
+}
+
+void s2_inflight_enter_slow(struct s2_inflight *table, struct s2_invalidation *inv, uint64_t start,
+			    uint64_t end);
+
+static inline void s2_inflight_enter(struct s2_inflight *table, struct s2_invalidation *inv,
+				     uint64_t start, uint64_t end)
+{
+	if (!s2_inflight_enter_home(table, inv, start, end))
+		s2_inflight_enter_slow(table, inv, start, end);
+}
+
+/* Takes @inv's range back, which is in the table. */
+static inline void s2_inflight_leave_entry(struct s2_invalidation *inv)
+{
+	struct s2_inflight_entry *entry = inv->entry;
+	uint64_t seq = atomic_load_explicit(&entry->seq, memory_order_relaxed);
+
 	/*
 	 * Release pairs with the acquire of who waits for this occupant, and with
 	 * the next one's claim: all that happened in the bracket, and in the
@@ -166,27 +201,30 @@ static inline void s2_inflight_leave(struct s2_inflight *table, struct s2_invali
 	atomic_store_explicit(&entry->seq, seq + 1, memory_order_release);
 }
 
-/* May be called only while @inv is published. */
-static inline void s2_inflight_account(struct s2_inflight *table, struct s2_invalidation *inv,
-				       bool elided, uint64_t mmu_locks)
+/* The same, wherever it is. */
+static inline void s2_inflight_leave(struct s2_inflight *table, struct s2_invalidation *inv)
 {
-	struct s2_inflight_entry *entry = inv->entry;
-
-	if (__builtin_expect(entry != NULL, 1)) {
-		s2_count(&entry->invalidations, 1);
-		if (elided)
-			s2_count(&entry->elided, 1);
-		else
-			s2_count(&entry->mmu_locks, mmu_locks);
-		return;
-	}
-	atomic_fetch_add_explicit(&table->overflow_invalidations, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&table->overflow_elided, elided, memory_order_relaxed);
-	atomic_fetch_add_explicit(&table->overflow_mmu_locks, mmu_locks, memory_order_relaxed);
+	if (inv->entry)
+		s2_inflight_leave_entry(inv);
+	else
+		s2_inflight_overflow_leave(table, inv);
 }
+
+/*
+ * Statistics, for each @inv while it is published: that it is an invalidation, elided
+ * or not, or that it is none, or one that failed. What is in the table at the
+ * thread's home, and says nothing else of itself, has been elided.
+ */
+void s2_inflight_account(struct s2_inflight *table, struct s2_invalidation *inv, bool elided,
+			 uint64_t mmu_locks);
+void s2_inflight_account_none(struct s2_invalidation *inv);
+
 
 /* More mmu_locks for a pair that was accounted for already. */
 void s2_inflight_account_locks(struct s2_inflight *table, struct s2_invalidation *inv, uint64_t n);
+
+/* The range that is published, by whoever published it. */
+void s2_inflight_range(const struct s2_invalidation *inv, uint64_t *start, uint64_t *end);
 
 /*
  * Waits for every invalidation in flight at the moment of the call that overlaps

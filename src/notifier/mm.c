@@ -59,8 +59,9 @@ static int init(struct s2_mm *mm, const struct s2_mm_config *config, const struc
 	ret = s2_inflight_init(&mm->inflight, a,
 			       config->inflight_entries ? config->inflight_entries :
 							  S2_INFLIGHT_DEFAULT);
-	if (!ret && mm->gate->shared_index)
-		ret = s2_hva_filter_init(&mm->filter, a);
+	if (!ret)
+		ret = mm->gate->shared_index ? s2_hva_filter_init(&mm->filter, a) :
+					       s2_hva_filter_init_full(&mm->filter, a);
 	if (!ret) {
 		atomic_init(&mm->vms, nobody);
 		return 0;

@@ -20,12 +20,26 @@
 
 #include <errno.h>
 
-/* struct s2_invalidation.state: magic, so that a token never started is told from one that was. */
+/*
+ * struct s2_invalidation.token: the s2_mm, whose lower bits are free, and one of
+ * these. One word, so that the elided pair has one store and one comparison.
+ *
+ * TOKEN_UNSEEN: elided, and end() has nothing to do but to leave the table.
+ * TOKEN_BEYOND: the same of one that was never in the table.
+ * TOKEN_ELIDED: elided, but the gate must hear of the end.
+ */
 enum {
 	TOKEN_CLOSED = 0,
-	TOKEN_ELIDED = 0x5f2e11d0,
-	TOKEN_LOCKED = 0x5f2e10c4,
+	TOKEN_UNSEEN,
+	TOKEN_BEYOND,
+	TOKEN_ELIDED,
+	TOKEN_LOCKED,
 };
+
+static uintptr_t token_of(const struct s2_mm *mm, unsigned kind)
+{
+	return (uintptr_t)mm | kind;
+}
 
 /*
  * struct kvm_hva_range of the patch.
@@ -357,7 +371,7 @@ static int start_nonblock(struct s2_mm *mm, struct s2_invalidation *inv, struct 
 }
 
 /* All but the elided starts of the range gate. Out of guest mode: it may block. */
-static __attribute__((noinline)) int start_slow(struct s2_mm *mm, struct s2_invalidation *inv)
+static int start_slow(struct s2_mm *mm, struct s2_invalidation *inv)
 {
 	bool left = !S2_MUTANT(START_STAYS_IN_GUEST_MODE) && s2_guest_leave_all();
 	struct s2_walk walk = { 0 };
@@ -371,11 +385,12 @@ static __attribute__((noinline)) int start_slow(struct s2_mm *mm, struct s2_inva
 	elided = mm->gate->elides && !walk.locks;
 	if (ret) {
 		atomic_fetch_add_explicit(&mm->nonblock_failed, 1, memory_order_relaxed);
+		s2_inflight_account_none(inv);
 		s2_inflight_leave(&mm->inflight, inv);
-		inv->state = TOKEN_CLOSED;
+		inv->token = TOKEN_CLOSED;
 	} else {
 		s2_inflight_account(&mm->inflight, inv, elided, walk.locks);
-		inv->state = elided ? TOKEN_ELIDED : TOKEN_LOCKED;
+		inv->token = token_of(mm, elided ? TOKEN_ELIDED : TOKEN_LOCKED);
 	}
 	if (left)
 		s2_guest_return_all();
@@ -387,39 +402,66 @@ static bool bad_range(uint64_t start, uint64_t end)
 	return start >= end || ((start | end) & (S2_PAGE_SIZE - 1));
 }
 
-static inline bool may_be_related(const struct s2_mm *mm, const struct s2_invalidation *inv)
+/* Is there a memslot in the range? Called where the filter cannot tell. */
+static bool related(const struct s2_mm *mm, const void *view, uint64_t start, uint64_t end)
 {
-	if (!mm->gate->shared_index)
-		return true;
-	return s2_hva_filter_may_overlap(&mm->filter, inv->start, inv->end) &&
-	       s2_itree_overlaps(inv->view, inv->start, inv->end);
+	return !mm->gate->shared_index || s2_itree_overlaps(view, start, end);
 }
 
+static __attribute__((noinline)) int start_unfiltered(struct s2_mm *mm, struct s2_invalidation *inv,
+						      uint64_t start, uint64_t end, unsigned flags)
+{
+	const void *view = S2_MUTANT(LOOK_BEFORE_PUBLISH) ? inv->view : pinned_view(mm);
+
+	s2_schedule_point(S2_STEP_START_LOOKED_UP);
+	if (!related(mm, view, start, end)) {
+		inv->token = token_of(mm, TOKEN_UNSEEN);
+		return 0;
+	}
+	inv->view = view;
+	inv->start = start;
+	inv->end = end;
+	inv->flags = flags;
+	return start_slow(mm, inv);
+}
+
+/* When the thread's home is taken, or has yet to be chosen. */
+static __attribute__((noinline)) int start_elsewhere(struct s2_mm *mm, struct s2_invalidation *inv,
+						     uint64_t start, uint64_t end, unsigned flags)
+{
+	int ret;
+
+	s2_inflight_enter_slow(&mm->inflight, inv, start, end);
+	s2_schedule_point(S2_STEP_START_PUBLISHED);
+	ret = start_unfiltered(mm, inv, start, end, flags);
+	if (!inv->entry && inv->token == token_of(mm, TOKEN_UNSEEN)) {
+		s2_inflight_account(&mm->inflight, inv, true, 0);
+		inv->token = token_of(mm, TOKEN_BEYOND);
+	}
+	return ret;
+}
+
+/*
+ * What keeps the elided start free of locks and shared cache lines: the entry is
+ * this thread's own, the filter is written by memslot updates only. The rest is
+ * reached by jumps, so that nothing is saved on the stack for its sake.
+ */
 int s2_invalidate_range_start(struct s2_mm *mm, struct s2_invalidation *inv, uint64_t start,
 			      uint64_t end, unsigned flags)
 {
 	if (!mm || !inv || bad_range(start, end) || (flags & ~S2_NONBLOCK))
 		return -EINVAL;
-	inv->mm = mm;
-	inv->start = start;
-	inv->end = end;
-	inv->flags = flags;
 	if (S2_MUTANT(LOOK_BEFORE_PUBLISH))
 		inv->view = pinned_view(mm);
 	s2_schedule_point(S2_STEP_START_BEGIN);
-	s2_inflight_enter(&mm->inflight, inv);
+	if (__builtin_expect(!s2_inflight_enter_home(&mm->inflight, inv, start, end), 0))
+		return start_elsewhere(mm, inv, start, end, flags);
 	s2_schedule_point(S2_STEP_START_PUBLISHED);
-	if (!S2_MUTANT(LOOK_BEFORE_PUBLISH))
-		inv->view = pinned_view(mm);
+	/* Under the gates that ask each VM the filter says yes to everything. */
+	if (S2_MUTANT(LOOK_BEFORE_PUBLISH) || s2_hva_filter_may_overlap(&mm->filter, start, end))
+		return start_unfiltered(mm, inv, start, end, flags);
 	s2_schedule_point(S2_STEP_START_LOOKED_UP);
-	if (may_be_related(mm, inv))
-		return start_slow(mm, inv);
-	/*
-	 * Elided. What keeps this path free of locks and shared cache lines: the
-	 * entry is this thread's own, the index is written by memslot updates only.
-	 */
-	s2_inflight_account(&mm->inflight, inv, true, 0);
-	inv->state = TOKEN_ELIDED;
+	inv->token = token_of(mm, TOKEN_UNSEEN);
 	return 0;
 }
 
@@ -454,28 +496,52 @@ static __attribute__((noinline)) void end_slow(struct s2_mm *mm, struct s2_inval
 
 static bool token_open(const struct s2_mm *mm, const struct s2_invalidation *inv)
 {
-	return inv->mm == mm && (inv->state == TOKEN_ELIDED || inv->state == TOKEN_LOCKED);
+	return inv->token > token_of(mm, TOKEN_CLOSED) && inv->token <= token_of(mm, TOKEN_LOCKED);
 }
 
-void s2_invalidate_range_end(struct s2_mm *mm, struct s2_invalidation *inv)
+static __attribute__((noinline)) void end_seen(struct s2_mm *mm, struct s2_invalidation *inv)
 {
-	bool elided;
+	bool beyond = inv->token == token_of(mm, TOKEN_BEYOND);
 
-	if (!mm || !inv)
+	if (!mm)
 		return;
 	S2_RULE(token_open(mm, inv), "token life cycle: end() without start(), or twice, or on another mm");
 	if (!token_open(mm, inv))
 		return;
-	elided = inv->state == TOKEN_ELIDED;
-	if (S2_MUTANT(END_LOOKS_AGAIN)) {
-		inv->view = pinned_view(mm);
-		elided = !may_be_related(mm, inv);
-	}
-	inv->state = TOKEN_CLOSED;
-	if (elided && mm->gate->shared_index)
+	inv->token = TOKEN_CLOSED;
+	if (beyond)
 		s2_inflight_leave(&mm->inflight, inv);
 	else
 		end_slow(mm, inv);
+}
+
+/* The mutant's: as end() would be that decides for itself. */
+static void end_afresh(struct s2_mm *mm, struct s2_invalidation *inv)
+{
+	s2_inflight_range(inv, &inv->start, &inv->end);
+	inv->view = pinned_view(mm);
+	if (related(mm, inv->view, inv->start, inv->end))
+		end_slow(mm, inv);
+	else
+		s2_inflight_leave(&mm->inflight, inv);
+	inv->token = TOKEN_CLOSED;
+}
+
+void s2_invalidate_range_end(struct s2_mm *mm, struct s2_invalidation *inv)
+{
+	if (!inv)
+		return;
+	if (S2_MUTANT(END_LOOKS_AGAIN)) {
+		end_afresh(mm, inv);
+		return;
+	}
+	/* No s2_mm, not even a NULL one, goes with an UNSEEN token but its own. */
+	if (__builtin_expect(inv->token != token_of(mm, TOKEN_UNSEEN), 0)) {
+		end_seen(mm, inv);
+		return;
+	}
+	inv->token = TOKEN_CLOSED;
+	s2_inflight_leave_entry(inv);
 }
 
 /*
@@ -515,10 +581,13 @@ int s2_change_pte(struct s2_mm *mm, struct s2_invalidation *inv, uint64_t hva,
 		.flush_on_ret = true,
 		.may_block = true,
 	};
+	uint64_t start, end;
 	bool left;
 
-	if (!mm || !inv || !page || !token_open(mm, inv) || (hva & (S2_PAGE_SIZE - 1)) ||
-	    hva < inv->start || hva >= inv->end)
+	if (!mm || !inv || !page || !token_open(mm, inv) || (hva & (S2_PAGE_SIZE - 1)))
+		return -EINVAL;
+	s2_inflight_range(inv, &start, &end);
+	if (hva < start || hva >= end)
 		return -EINVAL;
 	if (page->shift != S2_PAGE_SHIFT || !page->addr || ((uintptr_t)page->addr & (S2_PAGE_SIZE - 1)))
 		return -EINVAL;
@@ -526,7 +595,7 @@ int s2_change_pte(struct s2_mm *mm, struct s2_invalidation *inv, uint64_t hva,
 	 * start() found no memslot here and took no lock; looking again could find
 	 * one that came since, whose VM's count was never raised.
 	 */
-	if (inv->state == TOKEN_ELIDED && !S2_MUTANT(CHANGE_PTE_ELIDED))
+	if (inv->token != token_of(mm, TOKEN_LOCKED) && !S2_MUTANT(CHANGE_PTE_ELIDED))
 		return 0;
 	left = s2_guest_leave_all();
 	walk_view(mm, S2_MUTANT(CHANGE_PTE_ELIDED) ? pinned_view(mm) : inv->view, &range);
@@ -538,11 +607,12 @@ int s2_change_pte(struct s2_mm *mm, struct s2_invalidation *inv, uint64_t hva,
 /* A walk that is no invalidation: published all the same, for the snapshot to stay. */
 static bool walk_outside_pairs(struct s2_mm *mm, const struct s2_hva_range *range)
 {
-	struct s2_invalidation pin = { .mm = mm, .start = range->start, .end = range->end };
+	struct s2_invalidation pin;
 	bool left = s2_guest_leave_all();
 	struct s2_walk walk;
 
-	s2_inflight_enter(&mm->inflight, &pin);
+	s2_inflight_enter(&mm->inflight, &pin, range->start, range->end);
+	s2_inflight_account_none(&pin);
 	walk = walk_view(mm, pinned_view(mm), range);
 	s2_inflight_leave(&mm->inflight, &pin);
 	if (left)

@@ -29,8 +29,8 @@ static int teardown_table(void **state)
 static void enter(struct s2_inflight *table, struct s2_invalidation *inv, uint64_t page,
 		  uint64_t nr)
 {
-	*inv = (struct s2_invalidation){ .start = page * PAGE, .end = (page + nr) * PAGE };
-	s2_inflight_enter(table, inv);
+	*inv = (struct s2_invalidation){ 0 };
+	s2_inflight_enter(table, inv, page * PAGE, (page + nr) * PAGE);
 }
 
 static unsigned occupied(struct s2_inflight *table)
@@ -204,11 +204,11 @@ static void an_empty_table_has_no_grace_period_to_wait_for(void **state)
 }
 
 /*
- * Leaving takes two stores: end, then seq. Between the two the entry has an occupant
- * without an end, as between the two steps of entering; who looks then must wait
- * for the second, and for no occupant after it.
+ * Entering takes two steps: the claim, then the end. Between the two the entry has an
+ * occupant without an end of its turn; who looks then must wait for it, or until
+ * the occupant has left, and for no occupant after it.
  */
-static void make_leaving(struct s2_inflight *table, struct s2_invalidation *inv)
+static void make_unfilled(struct s2_inflight *table, struct s2_invalidation *inv)
 {
 	enter(table, inv, 5, 1);
 	atomic_store(&((struct s2_inflight_entry *)inv->entry)->end, 0);
@@ -219,25 +219,25 @@ static void have_left(struct s2_invalidation *inv)
 	atomic_fetch_add(&((struct s2_inflight_entry *)inv->entry)->seq, 1);
 }
 
-static void a_grace_period_begun_while_one_leaves_passes(void **state)
+static void a_grace_period_begun_before_the_end_is_there_passes(void **state)
 {
 	struct s2_inflight *table = *state;
 	struct s2_invalidation inv;
 
-	make_leaving(table, &inv);
+	make_unfilled(table, &inv);
 	s2_inflight_grace_begin(table);
 	assert_false(s2_inflight_grace_passed(table));
 	have_left(&inv);
 	assert_true(s2_inflight_grace_passed(table));
 }
 
-static void who_asks_for_owned_while_one_leaves_gets_an_answer(void **state)
+static void who_asks_for_owned_before_the_end_is_there_gets_an_answer(void **state)
 {
 	struct s2_inflight *table = *state;
 	struct ask ask = { .table = table };
 	struct s2_invalidation inv;
 
-	make_leaving(table, &inv);
+	make_unfilled(table, &inv);
 	/* The starter asks while another thread ends the pair. */
 	ask.claims = inv.entry;
 	task_start(&ask.task, ask_owned, &ask);
@@ -248,7 +248,7 @@ static void who_asks_for_owned_while_one_leaves_gets_an_answer(void **state)
 }
 
 /* The same as seen by a memslot update, which alone knows how to wait. */
-static void an_update_that_looks_while_one_leaves_goes_on(void **state)
+static void an_update_that_looks_before_the_end_is_there_goes_on(void **state)
 {
 	struct world *w = world_create((struct s2_mm_config){ .inflight_entries = 1 });
 	struct s2_inflight_entry *entry;
@@ -267,7 +267,7 @@ static void an_update_that_looks_while_one_leaves_goes_on(void **state)
 	assert_int_equal(world_destroy(w), 0);
 }
 
-/* Entering takes two steps: the claim, then the end; who comes between waits for the second. */
+/* Who comes between the claim and the end waits for the second. */
 static void an_update_that_looks_while_one_enters_waits_for_it(void **state)
 {
 	struct world *w = world_create((struct s2_mm_config){ .inflight_entries = 1 });
@@ -352,9 +352,9 @@ int main(void)
 		ON_TABLE(a_grace_period_does_not_wait_for_the_next_occupant),
 		ON_TABLE(a_grace_period_waits_for_those_beyond_the_table),
 		ON_TABLE(an_empty_table_has_no_grace_period_to_wait_for),
-		ON_TABLE(a_grace_period_begun_while_one_leaves_passes),
-		ON_TABLE(who_asks_for_owned_while_one_leaves_gets_an_answer),
-		cmocka_unit_test(an_update_that_looks_while_one_leaves_goes_on),
+		ON_TABLE(a_grace_period_begun_before_the_end_is_there_passes),
+		ON_TABLE(who_asks_for_owned_before_the_end_is_there_gets_an_answer),
+		cmocka_unit_test(an_update_that_looks_before_the_end_is_there_goes_on),
 		cmocka_unit_test(an_update_that_looks_while_one_enters_waits_for_it),
 		ON_TABLE(an_entry_has_one_occupant_at_a_time),
 	};
