@@ -1,13 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Sees to it that what packages.txt names is there. As root on a Debian or
-# Ubuntu system, what is missing is installed; elsewhere it is named. Fails only
-# if something that is required is still missing at the end.
+# install-packages.sh [LIST]
+#
+# Sees to it that what LIST (packages.txt if it is not given) names is there. As
+# root on a Debian or Ubuntu system, what is missing is installed; elsewhere it is
+# named. Fails only if something that is required is still missing at the end.
 set -u
 
 top=$(cd "$(dirname "$0")/.." && pwd)
-list=$top/packages.txt
+list=${1:-$top/packages.txt}
 
 present()
 {
@@ -15,10 +17,12 @@ present()
 	command:*) command -v "${1#command:}" ;;
 	module:*)  pkg-config --exists "${1#module:}" ;;
 	header:*)  echo "#include <${1#header:}>" | cc -E - ;;
+	library:*) PATH=$PATH:/sbin ldconfig -p | grep -F "${1#library:} " ;;
+	crate:*)   ls -d "/usr/share/cargo/registry/${1#crate:}"-[0-9]* ;;
 	esac >/dev/null 2>&1
 }
 
-# Prints the lines of packages.txt whose package is not there.
+# Prints the lines of the list whose package is not there.
 missing()
 {
 	grep -v '^#' "$list" | while read -r package test need without; do
@@ -42,8 +46,12 @@ if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
 	# shellcheck disable=SC2086 # one word for each package
 	if ! { apt_install -s install $packages >/dev/null 2>&1 &&
 	       apt_install -y --no-install-recommends install $packages; }; then
-		apt_install update &&
-			apt_install -y --no-install-recommends install $packages
+		apt_install update
+		# One that this release does not have must not keep the others out.
+		apt_install -y --no-install-recommends install $packages ||
+			for package in $packages; do
+				apt_install -y --no-install-recommends install "$package"
+			done
 	fi
 
 	# Ninja configures a build directory again when meson.build is newer;

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define SEALED_BLOCKS_MAX 256
+#define SEALED_BLOCKS_MAX 1024
 
 /* @first_write: the offset of the first that was noted, if @written. */
 struct sealed_block {

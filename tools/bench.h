@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #define BENCH_MAX_CPUS 256
+#define BENCH_ROW_KEYS 3
 
 /* Of the time that was measured, all threads taken together, how much they waited for a CPU. */
 struct bench_load {
@@ -57,18 +58,26 @@ struct bench_worker {
 /* Does @n operations; a negative errno ends the benchmark. */
 typedef int bench_run_fn(struct bench_worker *worker, uint64_t n);
 
+/* Makes ready for a slice of a cell; a negative errno ends the benchmark. */
+typedef int bench_prepare_fn(void *ctx);
+
 /*
  * One number of the report: @run on @threads threads at once, with ctx for their worker's.
  *
- * @storm: NULL, or what one more thread, on a CPU of its own, does meanwhile; its index is
- * @threads.
- * @rate:  report operations per second of all threads instead of one thread's ns for each.
+ * @storm:   NULL, or what more threads, on CPUs of their own, do meanwhile; their indices are
+ *           @threads and on.
+ * @storms:  how many such threads; 0 is one.
+ * @prepare: NULL, or called before each slice, and not measured: for cells of which each needs the
+ *           process in another state, and which could otherwise not be in the same rounds.
+ * @rate:    report operations per second of all threads instead of one thread's ns for each.
  */
 struct bench_cell {
 	bench_run_fn *run;
 	bench_run_fn *storm;
+	bench_prepare_fn *prepare;
 	void *ctx;
 	unsigned int threads;
+	unsigned int storms;
 	bool rate;
 };
 
@@ -89,6 +98,9 @@ struct bench;
 int bench_plan_measure(struct bench_plan *plan, const struct bench *bench,
 		       const struct bench_options *options, json_t *results);
 
+/* On a terminal, which round of @bench begins; @round == @rounds ends it. */
+void bench_show_progress(const struct bench *bench, unsigned int round, unsigned int rounds);
+
 /* Reorders @values. The mean of the middle two if there is no middle one. */
 double bench_median(double *values, size_t nr);
 
@@ -96,8 +108,8 @@ double bench_median(double *values, size_t nr);
  * A benchmark.
  *
  * @title:     what is measured, in which unit: the line above the table.
- * @row_keys:  of the rows' keys, those that make a line of the table; the second may be NULL.
- * @column:    and the one that makes its columns.
+ * @row_keys:  of the rows' keys, those that make a line of the table; NULL behind the last.
+ * @column:    and the one that makes its columns; NULL if there is to be one, of the numbers.
  * @value:     the key of the number itself.
  * @run:       appends the rows to @results. Reports what goes wrong and returns a negative errno,
  *             or BENCH_SKIPPED if it has said on stderr why it cannot be measured on this machine.
@@ -106,7 +118,7 @@ double bench_median(double *values, size_t nr);
 struct bench {
 	const char *name;
 	const char *title;
-	const char *row_keys[2];
+	const char *row_keys[BENCH_ROW_KEYS];
 	const char *column;
 	const char *value;
 	int (*run)(const struct bench_options *options, json_t *results);
@@ -118,11 +130,14 @@ struct bench {
  *
  * @program: its name in what it prints.
  * @about:   argp's doc, with the benchmarks' names.
+ * @begin:   NULL, or called once before all benchmarks. Returns the exit status if there is nothing
+ *           to be measured, which it has said why on stderr, in one line; otherwise 0.
  * @benches: ends with NULL.
  */
 struct bench_suite {
 	const char *program;
 	const char *about;
+	int (*begin)(void);
 	const struct bench *const *benches;
 };
 
@@ -139,6 +154,10 @@ extern const struct bench bench_gate;
 extern const struct bench bench_access;
 extern const struct bench bench_fault;
 extern const struct bench bench_slots;
+extern const struct bench bench_growth;
+extern const struct bench bench_invalidate;
+extern const struct bench bench_dirty;
+extern const struct bench bench_memory;
 
 /* Prints "PROGRAM: NAME: what: why" on stderr and returns @error, a negative errno. */
 int bench_fail(const struct bench *bench, int error, const char *format, ...)

@@ -5,23 +5,55 @@
  * choose from, and the ranges are the same whatever the number of VMs.
  */
 #include "bench.h"
+#include "bench_floor.h"
 #include "bench_pairs.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const unsigned int vm_counts[] = { 1, 16, 256, BENCH_CHUNK_PAIRS };
 
 #define NR_VM_COUNTS (sizeof(vm_counts) / sizeof(vm_counts[0]))
 #define MEMSLOT_PAGES (BENCH_CHUNK_SIZE / S2_PAGE_SIZE)
 
-/* One s2_mm with its VMs. @pairs holds one list for each thread. */
+/* The gates, and after them what they are held against: NR_SUBJECTS in all. */
+static const struct {
+	const char *name;
+	bench_run_fn *run;
+} others[] = {
+	{ "floor", bench_floor_run },
+	{ "floor+range", bench_floor_run_range },
+	{ "rwlock", bench_floor_run_rwlock },
+};
+
+#define NR_SUBJECTS (S2_NR_GATES + sizeof(others) / sizeof(others[0]))
+
+/*
+ * One subject with so many VMs.
+ *
+ * @mm, @vms: a gate's.
+ * @pairs:    one list for each thread.
+ */
 struct setup {
 	struct s2_mm *mm;
 	struct s2_vm *vms[BENCH_CHUNK_PAIRS];
 	const struct bench_pairs *pairs;
+	struct bench_floor *floor;
 };
+
+static const char *subject_name(unsigned int subject)
+{
+	if (subject < S2_NR_GATES)
+		return s2_gate_name((enum s2_gate)subject);
+	return others[subject - S2_NR_GATES].name;
+}
+
+static bool is_chosen(const struct bench_options *options, unsigned int subject)
+{
+	return subject >= S2_NR_GATES || options->gates & 1u << subject;
+}
 
 static int run_gate(struct bench_worker *worker, uint64_t n)
 {
@@ -35,9 +67,12 @@ static void take_down(struct setup *setup)
 	for (unsigned int i = 0; i < BENCH_CHUNK_PAIRS; i++)
 		s2_vm_put(setup->vms[i]);
 	s2_mm_put(setup->mm);
+	if (setup->floor)
+		bench_floor_destroy(setup->floor);
+	free(setup->floor);
 }
 
-static int set_up(struct setup *setup, enum s2_gate gate, unsigned int nr_vms)
+static int set_up_gate(struct setup *setup, enum s2_gate gate, unsigned int nr_vms)
 {
 	const struct s2_mm_config config = { .gate = gate };
 	int error = s2_mm_create(&config, &setup->mm);
@@ -49,22 +84,53 @@ static int set_up(struct setup *setup, enum s2_gate gate, unsigned int nr_vms)
 		if (!error)
 			error = bench_set_memslot(setup->vms[i], 0, 0, MEMSLOT_PAGES, hva);
 	}
-	if (error)
-		return bench_fail(&bench_gate, error, "cannot create %u VMs under the gate %s",
-				  nr_vms, s2_gate_name(gate));
-	return 0;
+	return error;
 }
 
-static int plan_setup(struct bench_plan *plan, struct setup *setup, enum s2_gate gate,
+static int set_up_floor(struct setup *setup, unsigned int nr_vms)
+{
+	struct bench_floor *floor = aligned_alloc(64, sizeof(*floor));
+	int error = -ENOMEM;
+
+	if (floor) {
+		memset(floor, 0, sizeof(*floor));
+		error = bench_floor_init(floor, setup->pairs, nr_vms);
+	}
+	if (error)
+		free(floor);
+	else
+		setup->floor = floor;
+	return error;
+}
+
+static int set_up(struct setup *setup, unsigned int subject, unsigned int nr_vms)
+{
+	int error = subject < S2_NR_GATES ? set_up_gate(setup, (enum s2_gate)subject, nr_vms)
+					  : set_up_floor(setup, nr_vms);
+
+	if (error)
+		bench_fail(&bench_gate, error, "cannot create %u VMs under the gate %s", nr_vms,
+			   subject_name(subject));
+	return error;
+}
+
+static struct bench_cell cell_of(struct setup *setup, unsigned int subject)
+{
+	if (subject < S2_NR_GATES)
+		return (struct bench_cell){ .run = run_gate, .ctx = setup };
+	return (struct bench_cell){ .run = others[subject - S2_NR_GATES].run, .ctx = setup->floor };
+}
+
+static int plan_setup(struct bench_plan *plan, struct setup *setup, unsigned int subject,
 		      unsigned int nr_vms, const struct bench_options *options)
 {
-	struct bench_cell cell = { .run = run_gate, .ctx = setup };
+	struct bench_cell cell = cell_of(setup, subject);
 	int error = 0;
 
 	for (unsigned int i = 0; !error && i < options->nr_threads; i++) {
 		cell.threads = options->threads[i];
 		error = bench_plan_add(plan, &cell,
-				       json_pack("{s:s, s:i, s:i}", "gate", s2_gate_name(gate),
+				       json_pack("{s:s, s:i, s:i}", "gate", subject_name(subject),
 						 "threads", (int)cell.threads, "vms", (int)nr_vms));
 	}
 	return error ? bench_fail(&bench_gate, error, "cannot plan the rounds") : 0;
@@ -85,30 +151,29 @@ static int check_elision(const struct setup *setup, enum s2_gate gate)
 			  s2_gate_name(gate), stats.elided, stats.invalidations);
 }
 
-static int measure_gates(struct bench_plan *plan, struct setup (*setups)[NR_VM_COUNTS],
-			 const struct bench_pairs *pairs, const struct bench_options *options,
-			 json_t *results)
+static int measure_subjects(struct bench_plan *plan, struct setup (*setups)[NR_VM_COUNTS],
+			    const struct bench_pairs *pairs, const struct bench_options *options,
+			    json_t *results)
 {
 	int error = 0;
 
-	for (unsigned int i = 0; !error && i < S2_NR_GATES * NR_VM_COUNTS; i++) {
-		enum s2_gate gate = (enum s2_gate)(i / NR_VM_COUNTS);
-		unsigned int count = i % NR_VM_COUNTS;
-		struct setup *setup = &setups[gate][count];
+	for (unsigned int i = 0; !error && i < NR_SUBJECTS * NR_VM_COUNTS; i++) {
+		unsigned int subject = i / NR_VM_COUNTS, count = i % NR_VM_COUNTS;
+		struct setup *setup = &setups[subject][count];
 
-		if (!(options->gates & 1u << gate))
+		if (!is_chosen(options, subject))
 			continue;
 		setup->pairs = pairs;
-		error = set_up(setup, gate, vm_counts[count]);
+		error = set_up(setup, subject, vm_counts[count]);
 		if (!error)
-			error = plan_setup(plan, setup, gate, vm_counts[count], options);
+			error = plan_setup(plan, setup, subject, vm_counts[count], options);
 	}
 	if (!error)
 		error = bench_plan_measure(plan, &bench_gate, options, results);
 	for (unsigned int i = 0; !error && i < S2_NR_GATES * NR_VM_COUNTS; i++) {
 		enum s2_gate gate = (enum s2_gate)(i / NR_VM_COUNTS);
 
-		if (options->gates & 1u << gate)
+		if (is_chosen(options, gate))
 			error = check_elision(&setups[gate][i % NR_VM_COUNTS], gate);
 	}
 	return error;
@@ -116,7 +181,7 @@ static int measure_gates(struct bench_plan *plan, struct setup (*setups)[NR_VM_C
 
 static int run(const struct bench_options *options, json_t *results)
 {
-	struct setup(*setups)[NR_VM_COUNTS] = calloc(S2_NR_GATES, sizeof(*setups));
+	struct setup(*setups)[NR_VM_COUNTS] = calloc(NR_SUBJECTS, sizeof(*setups));
 	struct bench_pairs *pairs = calloc(options->nr_cpus, sizeof(*pairs));
 	struct bench_plan *plan = bench_plan_create();
 	int error;
@@ -124,11 +189,11 @@ static int run(const struct bench_options *options, json_t *results)
 	if (setups && pairs && plan) {
 		for (unsigned int i = 0; i < options->nr_cpus; i++)
 			bench_pairs_fill(&pairs[i], i + 1);
-		error = measure_gates(plan, setups, pairs, options, results);
+		error = measure_subjects(plan, setups, pairs, options, results);
 	} else {
 		error = bench_fail(&bench_gate, -ENOMEM, "cannot begin");
 	}
-	for (unsigned int i = 0; setups && i < S2_NR_GATES * NR_VM_COUNTS; i++)
+	for (unsigned int i = 0; setups && i < NR_SUBJECTS * NR_VM_COUNTS; i++)
 		take_down(&setups[i / NR_VM_COUNTS][i % NR_VM_COUNTS]);
 	bench_plan_destroy(plan);
 	free(pairs);
@@ -168,9 +233,12 @@ static void add_goals(const json_t *results, json_t *goals)
 
 	bench_add_goal(goals, one, BENCH_AT_MOST, 20, "ns",
 		       "for an unrelated start and end under range, 1 thread, 1 VM");
-	bench_add_goal(goals, all / one, BENCH_AT_MOST, 1.3, "times",
-		       "that on all cores, for each thread");
-	bench_add_goal(goals, many_vms / one, BENCH_AT_MOST, 1.3, "times", "that with 1,024 VMs");
+	bench_add_goal(goals, one / pair_ns(results, "floor", 1, 1), BENCH_AT_MOST, 1.5, "times",
+		       "the floor, 1 thread, 1 VM");
+	bench_add_goal(goals, all / one, BENCH_AT_MOST, 1.2, "times",
+		       "range's cost on one thread on all cores, for each thread");
+	bench_add_goal(goals, many_vms / one, BENCH_AT_MOST, 1.2, "times",
+		       "range's cost with one VM with 1,024 VMs");
 	bench_add_goal(goals, pair_ns(results, "rwsem", most, 1) / all, BENCH_AT_LEAST, 5, "times",
 		       "range's cost under rwsem, on all cores, 1 VM");
 	bench_add_goal(goals, pair_ns(results, "count", most, 1) / all, BENCH_AT_LEAST, 5, "times",

@@ -35,12 +35,18 @@ struct bench_plan {
 
 enum phase { WARM_UP, MEASURE, STOP };
 
-/* What the threads of one slice share; @phase is written by the controlling thread only. */
+/*
+ * What the threads of one slice share; @phase is written by the controlling thread only.
+ *
+ * @busy: threads that have yet to be measured to the end. The others go on until there are none:
+ *        one that got its CPU late would be measured without what it is to be measured with.
+ */
 struct slice {
 	uint64_t warm_up_ns;
 	uint64_t measure_ns;
 	enum phase phase;
 	unsigned int warm;
+	unsigned int busy;
 };
 
 struct slice_thread {
@@ -48,7 +54,9 @@ struct slice_thread {
 	struct bench_worker worker;
 	bench_run_fn *run;
 	unsigned int cpu;
+	uint64_t operations;
 	uint64_t elapsed_ns;
+	uint64_t total_ns; /* with what was spent on preparing */
 	uint64_t waited_ns;
 	int error;
 	pthread_t id;
@@ -152,9 +160,20 @@ static int measure(struct slice_thread *thread, uint64_t batch)
 		if (error)
 			return error;
 	} while (current_phase(thread->slice) == MEASURE);
-	thread->elapsed_ns = clock_ns() - begin - thread->worker.excluded_ns;
+	thread->total_ns = clock_ns() - begin;
+	thread->elapsed_ns = thread->total_ns - thread->worker.excluded_ns;
+	thread->operations = thread->worker.done;
 	thread->waited_ns = cpu_wait_ns() - waited;
 	return 0;
+}
+
+static int run_on(struct slice_thread *thread, uint64_t batch)
+{
+	int error = 0;
+
+	while (!error && __atomic_load_n(&thread->slice->busy, __ATOMIC_RELAXED))
+		error = run_batch(thread, batch);
+	return error;
 }
 
 static void *thread_main(void *arg)
@@ -173,6 +192,9 @@ static void *thread_main(void *arg)
 	if (thread->error)
 		/* Nobody need wait for this thread to get warm. */
 		__atomic_add_fetch(&thread->slice->warm, 1, __ATOMIC_RELAXED);
+	__atomic_sub_fetch(&thread->slice->busy, 1, __ATOMIC_RELAXED);
+	if (!thread->error)
+		thread->error = run_on(thread, batch);
 	return NULL;
 }
 
@@ -202,7 +224,7 @@ static double slice_result(const struct slice_thread *threads, unsigned int nr)
 
 	for (unsigned int i = 0; i < nr; i++) {
 		ns += (double)threads[i].elapsed_ns;
-		operations += (double)threads[i].worker.done;
+		operations += (double)threads[i].operations;
 	}
 	return ns / operations;
 }
@@ -210,7 +232,7 @@ static double slice_result(const struct slice_thread *threads, unsigned int nr)
 static void add_load(struct bench_load *load, const struct slice_thread *threads, unsigned int nr)
 {
 	for (unsigned int i = 0; load && i < nr; i++) {
-		load->measured_ns += threads[i].elapsed_ns + threads[i].worker.excluded_ns;
+		load->measured_ns += threads[i].total_ns;
 		load->waited_ns += threads[i].waited_ns;
 	}
 }
@@ -218,12 +240,14 @@ static void add_load(struct bench_load *load, const struct slice_thread *threads
 static int run_slice(struct slice *slice, const struct bench_cell *cell,
 		     const struct bench_options *options, double *sample)
 {
-	unsigned int nr = cell->threads + (cell->storm ? 1 : 0), started = 0;
+	unsigned int storms = !cell->storm ? 0 : cell->storms ? cell->storms : 1;
+	unsigned int nr = cell->threads + storms, started = 0;
 	struct slice_thread *threads = calloc(nr, sizeof(*threads));
 	int error = threads ? 0 : -ENOMEM;
 
 	slice->phase = WARM_UP;
 	slice->warm = 0;
+	slice->busy = nr;
 	for (; !error && started < nr; started += error ? 0 : 1) {
 		struct slice_thread *thread = &threads[started];
 
@@ -234,10 +258,13 @@ static int run_slice(struct slice *slice, const struct bench_cell *cell,
 		thread->cpu = options->cpus[started % options->nr_cpus];
 		error = -pthread_create(&thread->id, NULL, thread_main, thread);
 	}
-	if (error)
+	if (error) {
+		/* Those that were not started will not be measured. */
+		__atomic_sub_fetch(&slice->busy, nr - started, __ATOMIC_RELAXED);
 		__atomic_store_n(&slice->phase, STOP, __ATOMIC_RELAXED);
-	else
+	} else {
 		conduct(slice, nr);
+	}
 	for (unsigned int i = 0; i < started; i++) {
 		pthread_join(threads[i].id, NULL);
 		if (!error)
@@ -264,7 +291,7 @@ double bench_median(double *values, size_t nr)
 	return (values[(nr - 1) / 2] + values[nr / 2]) / 2;
 }
 
-static void show_progress(const struct bench *bench, unsigned int round, unsigned int rounds)
+void bench_show_progress(const struct bench *bench, unsigned int round, unsigned int rounds)
 {
 	if (!isatty(STDERR_FILENO))
 		return;
@@ -308,16 +335,20 @@ static int measure_rounds(struct bench_plan *plan, const struct bench *bench,
 	};
 
 	for (unsigned int r = 0; r < options->rounds; r++) {
-		show_progress(bench, r, options->rounds);
+		bench_show_progress(bench, r, options->rounds);
 		for (size_t i = 0; i < plan->nr; i++) {
 			struct plan_cell *cell = &plan->cells[i];
-			int error = run_slice(&slice, &cell->cell, options, &cell->samples[r]);
+			int error = 0;
 
+			if (cell->cell.prepare)
+				error = cell->cell.prepare(cell->cell.ctx);
+			if (!error)
+				error = run_slice(&slice, &cell->cell, options, &cell->samples[r]);
 			if (error)
 				return fail_cell(cell, bench, error);
 		}
 	}
-	show_progress(bench, options->rounds, options->rounds);
+	bench_show_progress(bench, options->rounds, options->rounds);
 	return 0;
 }
 

@@ -27,7 +27,7 @@ struct arguments {
 enum { OPTION_GATE = 0x100, OPTION_JSON, OPTION_QUICK, OPTION_ROUNDS, OPTION_THREADS };
 
 static const struct argp_option option_list[] = {
-	{ "gate", OPTION_GATE, "LIST", 0, "gate, fault: only these of range, always, rwsem, count",
+	{ "gate", OPTION_GATE, "LIST", 0, "only these of range, always, rwsem, count",
 	  0 },
 	{ "json", OPTION_JSON, NULL, 0, "print one JSON object instead of tables", 0 },
 	{ "quick", OPTION_QUICK, NULL, 0,
@@ -236,6 +236,8 @@ int bench_main(int argc, char **argv)
 	find_cpus(&arguments.options);
 	status = options_parse(&argp, bench_suite.program, argc, argv, &arguments);
 	set_defaults(&arguments);
+	if (!status && bench_suite.begin)
+		status = bench_suite.begin();
 	for (unsigned int i = 0; !status && bench_suite.benches[i]; i++) {
 		if (!(arguments.benches & 1u << i))
 			continue;

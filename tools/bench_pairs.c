@@ -46,12 +46,7 @@ int bench_pairs_run(const struct bench_pairs *pairs, struct s2_mm *mm, uint64_t 
 
 int bench_set_memslot(struct s2_vm *vm, uint32_t slot, uint64_t gfn, uint64_t pages, uint64_t hva)
 {
-	const struct kvm_userspace_memory_region region = {
-		.slot = slot,
-		.guest_phys_addr = gfn << S2_PAGE_SHIFT,
-		.memory_size = pages << S2_PAGE_SHIFT,
-		.userspace_addr = hva,
-	};
+	const struct kvm_userspace_memory_region region = bench_region(slot, gfn, pages, hva);
 
 	return s2_vm_set_memory_region(vm, &region);
 }

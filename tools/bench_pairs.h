@@ -36,7 +36,18 @@ void bench_pairs_fill(struct bench_pairs *pairs, uint64_t seed);
 /* @n pairs of start and end, beginning with number @first of the list. */
 int bench_pairs_run(const struct bench_pairs *pairs, struct s2_mm *mm, uint64_t first, uint64_t n);
 
-/* KVM_SET_USER_MEMORY_REGION without flags; 0 @pages deletes. */
+/* What KVM_SET_USER_MEMORY_REGION is given, without flags; 0 @pages deletes. */
+static inline struct kvm_userspace_memory_region bench_region(uint32_t slot, uint64_t gfn,
+							      uint64_t pages, uint64_t hva)
+{
+	return (struct kvm_userspace_memory_region){
+		.slot = slot,
+		.guest_phys_addr = gfn << S2_PAGE_SHIFT,
+		.memory_size = pages << S2_PAGE_SHIFT,
+		.userspace_addr = hva,
+	};
+}
+
 int bench_set_memslot(struct s2_vm *vm, uint32_t slot, uint64_t gfn, uint64_t pages, uint64_t hva);
 
 /* The next of a sequence of random numbers (xorshift64*); *@state must not be 0. */

@@ -81,23 +81,28 @@ static void label_text(const json_t *label, char *text, size_t size)
 /* Are rows @a and @b on the same line of the table? */
 static bool same_line(const struct bench *bench, const json_t *a, const json_t *b)
 {
-	for (unsigned int i = 0; i < 2 && bench->row_keys[i]; i++)
+	for (unsigned int i = 0; i < BENCH_ROW_KEYS && bench->row_keys[i]; i++)
 		if (!json_equal(json_object_get(a, bench->row_keys[i]),
 				json_object_get(b, bench->row_keys[i])))
 			return false;
 	return true;
 }
 
-/* A new array of the column's values, in the order in which the rows bring them up. */
+/*
+ * A new array of the column's values, in the order in which the rows bring them up; null alone if
+ * no key makes columns, which is what each row has for it.
+ */
 static json_t *list_columns(const struct bench *bench, const json_t *results)
 {
 	json_t *columns = json_array(), *known;
 	const json_t *row;
 	size_t i, j;
 
+	if (!bench->column)
+		json_array_append_new(columns, json_null());
 	json_array_foreach (results, i, row) {
 		json_t *value = json_object_get(row, bench->column);
-		bool found = false;
+		bool found = !bench->column;
 
 		json_array_foreach (columns, j, known)
 			found = found || json_equal(known, value);
@@ -107,9 +112,18 @@ static json_t *list_columns(const struct bench *bench, const json_t *results)
 	return columns;
 }
 
+static unsigned int nr_row_keys(const struct bench *bench)
+{
+	unsigned int nr = 0;
+
+	while (nr < BENCH_ROW_KEYS && bench->row_keys[nr])
+		nr++;
+	return nr;
+}
+
 static struct table *create_table(const struct bench *bench, const json_t *columns)
 {
-	unsigned int keys = bench->row_keys[1] ? 2 : 1, nr = 0;
+	unsigned int keys = nr_row_keys(bench), nr = 0;
 	unsigned int total = keys + (unsigned int)json_array_size(columns);
 	char(*text)[48] = calloc(total, sizeof(*text));
 	const char **header = calloc(total, sizeof(*header));
@@ -121,9 +135,11 @@ static struct table *create_table(const struct bench *bench, const json_t *colum
 		for (; nr < total; nr++) {
 			char value[32];
 
+			header[nr] = bench->column ? text[nr] : bench->value;
+			if (!bench->column)
+				continue;
 			label_text(json_array_get(columns, nr - keys), value, sizeof(value));
 			snprintf(text[nr], sizeof(text[nr]), "%s %s", bench->column, value);
-			header[nr] = text[nr];
 		}
 		table = table_create(total, header);
 	}
@@ -143,7 +159,7 @@ static void add_cell(const struct bench *bench, struct table *table, const json_
 		double value = json_number_value(json_object_get(row, bench->value));
 
 		if (!same_line(bench, row, line) ||
-		    !json_equal(json_object_get(row, bench->column), column))
+		    (bench->column && !json_equal(json_object_get(row, bench->column), column)))
 			continue;
 		table_cell(table, "%.*f", value < 10 ? 2 : value < 1000 ? 1 : 0, value);
 		return;
@@ -158,7 +174,7 @@ static void add_line(const struct bench *bench, struct table *table, const json_
 	char text[32];
 	size_t i;
 
-	for (i = 0; i < 2 && bench->row_keys[i]; i++) {
+	for (i = 0; i < BENCH_ROW_KEYS && bench->row_keys[i]; i++) {
 		label_text(json_object_get(line, bench->row_keys[i]), text, sizeof(text));
 		table_cell(table, "%s", text);
 	}

@@ -7,30 +7,44 @@
 #include "cmd.h"
 
 static const struct bench *const benches[] = {
-	&bench_gate,
-	&bench_access,
-	&bench_fault,
-	&bench_slots,
-	NULL,
+	&bench_gate,	   &bench_access, &bench_fault,	 &bench_slots, &bench_growth,
+	&bench_invalidate, &bench_dirty,  &bench_memory, NULL,
 };
 
 static const char about[] =
 	"Measures, on this machine and with all gates in the same run:\n"
 	"\n"
-	"  gate    a start and end that overlap no memslot, by threads and VMs\n"
-	"  access  loads, stores and 4 KiB reads of a guest, and its TLB misses\n"
-	"  fault   faults per second with and without unrelated invalidations\n"
-	"  slots   memslot updates and lookups, by number of memslots\n"
-	"  all     all of these (the default), in about half a minute\v"
-	"Each number is the median of the rounds. A round measures every number of the benchmark "
-	"for 20 ms, so that a ratio of two numbers holds better than the numbers do. Threads are "
-	"pinned, one to a CPU; other work on the machine shows in the results, and its share of the "
-	"time is reported.\n"
+	"  gate        a start and end that overlap no memslot, by threads and VMs\n"
+	"  access      loads, stores and 4 KiB copies of a guest, and its TLB misses\n"
+	"  fault       faults per second with and without unrelated invalidations\n"
+	"  slots       memslot updates and lookups, by number of memslots\n"
+	"  growth      start and end by nesting, threads beyond the table, memslots, VMs\n"
+	"  invalidate  a start and end of a mapped page, by vCPUs and how many are busy\n"
+	"  dirty       the dirty log of 1 GiB, by how much of it is dirty\n"
+	"  memory      bytes for each s2_mm, VM, vCPU, memslot and mapped page\n"
+	"  all         all of these (the default), in about a minute and a half\v"
+	"Each number is the median of the rounds. A round measures every number of the "
+	"benchmark for 20 ms, so that a ratio of two numbers holds better than the numbers do. "
+	"Threads are pinned, one to a CPU; other work on the machine shows in the results, and "
+	"its share of the time is reported.\n"
 	"\n"
-	"gate's ns are wall time divided by the pairs each thread got done. fault's vCPUs leave one "
-	"CPU to the storm. slots: lookup_hva is a whole unrelated start and end, of which the lookup "
-	"is the part that grows; add+delete is one of each together. plain_load64, plain_miss and "
-	"memcpy4k, in access, do without the library.\n"
+	"gate's ns are wall time divided by the pairs each thread got done. The last three are "
+	"no gates: floor is the least that any design with a claim and a lookup does, one "
+	"compare-exchange on a line of the thread's own, one load and one store; floor+range "
+	"does it in two calls and writes the range down for a memslot update to find; rwlock is "
+	"the same lookup with a pthread_rwlock_t held for reading from start to end. fault's "
+	"storm has a CPU of its own, so that there is none with as many vCPUs as CPUs. slots: "
+	"lookup_hva is a whole unrelated start and end, of which the lookup is the part that "
+	"grows; add+delete is one of each together. plain_load64, plain_miss, memcpy4k and "
+	"memcpy4k_write, in access, do without the library.\n"
+	"\n"
+	"growth: all under the range gate. A nested pair of size n has n - 1 open around it; a "
+	"thread's pair is measured on so many threads at once, which take turns if there are "
+	"more than CPUs; beside memslots and VMs there is guest memory on either side of the "
+	"range. invalidate: busy vCPUs are in guest mode, load, and poll every 64 loads, which "
+	"those with rseq need not; the others are out of it. dirty: scan twice is what finding "
+	"the dirty pages in the log costs its user. memory: as the library asks its allocator, "
+	"without what malloc adds.\n"
 	"\n"
 	"The goals are what this project has set itself. Whether they are met has no effect on the "
 	"exit status.\n"

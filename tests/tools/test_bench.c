@@ -6,7 +6,9 @@
 #include "bench.h"
 #include "bench_pairs.h"
 #include "bench_report.h"
+#include "clock.h"
 
+#include <errno.h>
 #include <math.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -18,7 +20,9 @@
 
 #include <cmocka.h>
 
-static const char *const gates[] = { "range", "always", "rwsem", "count" };
+/* The gates, and behind them what else the gate benchmark measures. */
+static const char *const gates[] = { "range", "always",	     "rwsem", "count",
+				     "floor", "floor+range", "rwlock" };
 
 static const struct bench sample_bench = {
 	.name = "sample",
@@ -98,7 +102,7 @@ static void expect_report(json_t *report, const char *name, size_t rows)
 	assert_true(json_is_number(json_object_get(report, "busy_percent")));
 	assert_string_equal(json_string_value(json_object_get(report, "bench")), name);
 	assert_int_equal(json_array_size(json_object_get(report, "results")), rows);
-	assert_true(json_array_size(goals) > 0);
+	assert_true(json_is_array(goals));
 	json_array_foreach (goals, i, goal) {
 		assert_int_equal(json_object_size(goal), 4);
 		assert_true(json_is_string(json_object_get(goal, "goal")));
@@ -132,8 +136,8 @@ static void expect_gate_rows(json_t *report)
 	static const int vms[] = { 1, 16, 256, 1024 };
 	unsigned int threads[32], nr = list_threads(nr_cpus(), threads);
 
-	expect_report(report, "gate", 4 * nr * 4);
-	for (unsigned int i = 0; i < 4 * nr * 4; i++)
+	expect_report(report, "gate", 7 * nr * 4);
+	for (unsigned int i = 0; i < 7 * nr * 4; i++)
 		expect_row(report, "ns",
 			   json_pack("{s:s, s:i, s:i}", "gate", gates[i / 4 / nr], "threads",
 				     (int)threads[i / 4 % nr], "vms", vms[i % 4]));
@@ -141,40 +145,136 @@ static void expect_gate_rows(json_t *report)
 
 static void expect_access_rows(json_t *report)
 {
-	static const char *const ops[] = { "load64", "store64", "miss", "read4k" };
+	static const char *const ops[] = { "load64", "store64",	     "miss",
+					   "read4k", "enter+read4k", "write4k" };
+	static const char *const plain[] = { "plain_load64", "plain_miss", "memcpy4k",
+					     "memcpy4k_write" };
 	static const int slots[] = { 1, 16, 512, 32000 };
 
-	expect_report(report, "access", 4 * 4 + 3);
-	for (unsigned int i = 0; i < 4 * 4; i++)
+	expect_report(report, "access", 6 * 4 + 4);
+	for (unsigned int i = 0; i < 6 * 4; i++)
 		expect_row(report, "ns",
 			   json_pack("{s:s, s:i}", "op", ops[i / 4], "slots", slots[i % 4]));
-	expect_row(report, "ns", json_pack("{s:s, s:i}", "op", "plain_load64", "slots", 0));
-	expect_row(report, "ns", json_pack("{s:s, s:i}", "op", "plain_miss", "slots", 0));
-	expect_row(report, "ns", json_pack("{s:s, s:i}", "op", "memcpy4k", "slots", 0));
+	for (unsigned int i = 0; i < 4; i++)
+		expect_row(report, "ns", json_pack("{s:s, s:i}", "op", plain[i], "slots", 0));
 }
 
+/* Without a storm by 1, 2, 4, ... and all CPUs; with it the same, but all less one. */
 static void expect_fault_rows(json_t *report)
 {
-	unsigned int cpus = nr_cpus(), most = cpus > 1 ? cpus - 1 : 1;
-	unsigned int storms = cpus > 1 ? 2 : 1, vcpus[32], nr = list_threads(most, vcpus);
+	unsigned int cpus = nr_cpus(), vcpus[32], nr = list_threads(cpus, vcpus), rows = 0;
 
-	assert_int_equal(json_array_size(json_object_get(report, "results")), 4 * nr * storms);
-	for (unsigned int i = 0; i < 4 * nr * storms; i++)
+	if (cpus > 2 && vcpus[nr - 2] != cpus - 1)
+		vcpus[nr++] = cpus - 1;
+	for (unsigned int i = 0; i < 4 * nr * 2; i++) {
+		unsigned int n = vcpus[i / 2 % nr];
+
+		if (i % 2 && n == cpus)
+			continue;
 		expect_row(report, "faults_per_s",
-			   json_pack("{s:s, s:i, s:b}", "gate", gates[i / storms / nr], "vcpus",
-				     (int)vcpus[i / storms % nr], "storm", (int)(i % storms)));
+			   json_pack("{s:s, s:i, s:b}", "gate", gates[i / 2 / nr], "vcpus", (int)n,
+				     "storm", (int)(i % 2)));
+		rows++;
+	}
+	assert_int_equal(json_array_size(json_object_get(report, "results")), rows);
 }
 
 static void expect_slots_rows(json_t *report)
 {
-	static const char *const ops[] = { "add+delete", "add",	       "delete",
+	static const char *const ops[] = { "add+delete", "add",	       "delete",    "move",
 					   "flags",	 "lookup_gfn", "lookup_hva" };
 	static const int slots[] = { 32, 512, 4096, 32000 };
 
-	expect_report(report, "slots", 4 * 6);
-	for (unsigned int i = 0; i < 4 * 6; i++)
+	expect_report(report, "slots", 4 * 7);
+	for (unsigned int i = 0; i < 4 * 7; i++)
 		expect_row(report, "ns",
-			   json_pack("{s:i, s:s}", "slots", slots[i / 6], "op", ops[i % 6]));
+			   json_pack("{s:i, s:s}", "slots", slots[i / 7], "op", ops[i % 7]));
+}
+
+static void expect_sizes(json_t *report, const char *key, const char *what, const int *sizes,
+			 unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++)
+		expect_row(report, key, json_pack("{s:s, s:i}", "what", what, "size", sizes[i]));
+}
+
+static void expect_growth_rows(json_t *report)
+{
+	static const int depths[] = { 1, 2, 4, 8, 16, 64 }, slots[] = { 32, 512, 4096, 32000 };
+	static const int vms[] = { 1, 16, 256, 4096 }, open[] = { 0, 1, 16, 256, 1024 };
+	static const char *const tables[] = { "thread's pair, table of 2",
+					      "thread's pair, table of 4",
+					      "thread's pair, table of 256" };
+	int threads[32];
+	unsigned int nr = 0;
+
+	for (int n = 1; n <= 4 * (int)nr_cpus(); n *= 2)
+		threads[nr++] = n;
+	expect_report(report, "growth", 6 + 4 + 4 + 5 + 3 * nr);
+	expect_sizes(report, "ns", "nested pair", depths, 6);
+	expect_sizes(report, "ns", "pair beside memslots", slots, 4);
+	expect_sizes(report, "ns", "pair beside VMs", vms, 4);
+	expect_sizes(report, "ns", "memslot add, pairs in flight", open, 5);
+	for (unsigned int i = 0; i < 3; i++)
+		expect_sizes(report, "ns", tables[i], threads, nr);
+}
+
+static bool has_rseq(void)
+{
+	const struct s2_vcpu_config config = { .shootdown = S2_SHOOTDOWN_RSEQ };
+	struct s2_vcpu *vcpu;
+	struct s2_mm *mm;
+	struct s2_vm *vm;
+	bool has;
+
+	assert_int_equal(s2_mm_create(NULL, &mm), 0);
+	assert_int_equal(s2_vm_create(mm, NULL, &vm), 0);
+	assert_int_equal(s2_vcpu_create(vm, &config, &vcpu), 0);
+	has = s2_vcpu_shootdown(vcpu) == S2_SHOOTDOWN_RSEQ;
+	s2_vcpu_destroy(vcpu);
+	s2_vm_put(vm);
+	s2_mm_put(mm);
+	return has;
+}
+
+/* Each gate with safepoints, and range with rseq where that can be had. */
+static void expect_invalidate_rows(json_t *report)
+{
+	static const int vcpus[] = { 1, 16, 64 };
+	unsigned int variants = has_rseq() ? 5 : 4, rows = 0;
+
+	for (unsigned int i = 0; i < variants * 3; i++)
+		for (int busy = 0; busy < (int)nr_cpus() && busy < vcpus[i % 3]; busy++, rows++)
+			expect_row(report, "ns",
+				   json_pack("{s:s, s:s, s:i, s:i}", "gate", gates[i / 3 % 4],
+					     "shootdown", i / 3 < 4 ? "safepoint" : "rseq", "vcpus",
+					     vcpus[i % 3], "busy", busy));
+	expect_report(report, "invalidate", rows);
+}
+
+static void expect_dirty_rows(json_t *report)
+{
+	static const char *const ops[] = { "scan twice", "get", "get (manual)", "clear (manual)" };
+	static const int percents[] = { 0, 1, 100 };
+
+	expect_report(report, "dirty", 4 * 3 + 1);
+	for (unsigned int i = 0; i < 4 * 3; i++)
+		expect_row(report, "ns",
+			   json_pack("{s:s, s:i}", "op", ops[i / 3], "dirty", percents[i % 3]));
+	expect_row(report, "ns", json_pack("{s:s, s:i}", "op", "memcpy", "dirty", 0));
+}
+
+static void expect_memory_rows(json_t *report)
+{
+	static const int slots[] = { 32, 512, 4096, 32000 };
+
+	expect_report(report, "memory", 4 + 4);
+	expect_row(report, "bytes", json_pack("{s:s, s:i}", "what", "s2_mm", "size", 1));
+	expect_row(report, "bytes", json_pack("{s:s, s:i}", "what", "VM", "size", 256));
+	expect_row(report, "bytes", json_pack("{s:s, s:i}", "what", "vCPU", "size", 64));
+	expect_row(report, "bytes",
+		   json_pack("{s:s, s:i}", "what", "mapped page", "size", 1 << 18));
+	expect_sizes(report, "bytes", "memslot", slots, 4);
 }
 
 static void gate_reports_each_gate_by_threads_and_vms(void **state)
@@ -209,16 +309,63 @@ static void slots_reports_each_op_by_slots(void **state)
 	json_decref(report);
 }
 
+static void growth_reports_each_cost_by_its_size(void **state)
+{
+	json_t *report = bench_json("growth --quick --rounds 1 --json");
+
+	expect_growth_rows(report);
+	json_decref(report);
+}
+
+static void invalidate_reports_gates_and_shootdowns_by_vcpus_and_busy_ones(void **state)
+{
+	json_t *report = bench_json("invalidate --quick --rounds 1 --json");
+
+	expect_invalidate_rows(report);
+	json_decref(report);
+}
+
+static void dirty_reports_each_op_by_the_share_that_is_dirty(void **state)
+{
+	json_t *report = bench_json("dirty --quick --rounds 1 --json");
+
+	expect_dirty_rows(report);
+	json_decref(report);
+}
+
+static void memory_reports_the_bytes_of_everything(void **state)
+{
+	json_t *report = bench_json("memory --json");
+
+	expect_memory_rows(report);
+	json_decref(report);
+}
+
+/* Each mapped page takes its SPTE of 8 bytes, and little more for the tables around them. */
+static void memory_of_a_mapped_page_is_about_its_spte(void **state)
+{
+	json_t *report = bench_json("memory --json");
+	double bytes = bench_value(json_object_get(report, "results"), "bytes",
+				   json_pack("{s:s}", "what", "mapped page"));
+
+	assert_true(bytes >= 8 && bytes < 9);
+	json_decref(report);
+}
+
 static void without_a_name_all_benchmarks_are_run(void **state)
 {
 	json_t *report = bench_json("--quick --json --rounds 2");
 	json_t *benches = json_object_get(report, "benches");
 
-	assert_int_equal(json_array_size(benches), 4);
+	assert_int_equal(json_array_size(benches), 8);
 	expect_gate_rows(json_array_get(benches, 0));
 	expect_access_rows(json_array_get(benches, 1));
 	expect_fault_rows(json_array_get(benches, 2));
 	expect_slots_rows(json_array_get(benches, 3));
+	expect_growth_rows(json_array_get(benches, 4));
+	expect_invalidate_rows(json_array_get(benches, 5));
+	expect_dirty_rows(json_array_get(benches, 6));
+	expect_memory_rows(json_array_get(benches, 7));
 	json_decref(report);
 }
 
@@ -227,9 +374,11 @@ static void options_choose_gates_and_threads(void **state)
 	json_t *report = bench_json("gate --quick --rounds 1 --gate count --threads 1,1 --json");
 	json_t *results = json_object_get(report, "results");
 
-	assert_int_equal(json_array_size(results), 4);
-	expect_row(report, "ns",
-		   json_pack("{s:s, s:i, s:i}", "gate", "count", "threads", 1, "vms", 1024));
+	assert_int_equal(json_array_size(results), 4 * 4);
+	for (unsigned int i = 3; i < 7; i++)
+		expect_row(report, "ns",
+			   json_pack("{s:s, s:i, s:i}", "gate", gates[i], "threads", 1, "vms",
+				     1024));
 	json_decref(report);
 }
 
@@ -241,8 +390,8 @@ static void a_table_is_printed_without_json(void **state)
 
 	text[size] = '\0';
 	assert_int_equal(exit_status(stream), 0);
-	assert_non_null(strstr(text, "gate    threads  vms 1  "));
-	for (unsigned int i = 0; i < 4; i++)
+	assert_non_null(strstr(text, "gate         threads  vms 1  "));
+	for (unsigned int i = 0; i < 7; i++)
 		assert_non_null(strstr(text, gates[i]));
 	assert_non_null(strstr(text, "at most 20 ns"));
 }
@@ -371,6 +520,90 @@ static void rows_become_a_table_with_a_column_for_each_value(void **state)
 	json_decref(results);
 }
 
+static void rows_without_a_column_become_a_table_of_their_numbers(void **state)
+{
+	static const struct bench list = {
+		.name = "list",
+		.title = "something, in bytes",
+		.row_keys = { "what", "size" },
+		.value = "bytes",
+	};
+	json_t *results = json_pack("[{s:s, s:i, s:f}, {s:s, s:i, s:f}]", "what", "VM", "size", 1,
+				    "bytes", 5.25, "what", "vCPU", "size", 64, "bytes", 100.0);
+	size_t size;
+	char *text;
+	FILE *stream = open_memstream(&text, &size);
+
+	assert_non_null(results);
+	assert_int_equal(bench_print_rows(&list, results, stream), 0);
+	fclose(stream);
+	assert_string_equal(text, "list: something, in bytes\n"
+				  "\n"
+				  "what  size  bytes\n"
+				  "VM       1   5.25\n"
+				  "vCPU    64  100.0\n"
+				  "\n");
+	free(text);
+	json_decref(results);
+}
+
+static int look_at_the_clock(struct bench_worker *worker, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++)
+		worker->sink += clock_ns();
+	return 0;
+}
+
+/* @ctx counts down to the call that fails. */
+static int prepare_or_fail(void *ctx)
+{
+	int *left = ctx;
+
+	return --*left ? 0 : -ENOTRECOVERABLE;
+}
+
+/* Measures one cell that is prepared so, in 3 rounds. */
+static int measure_prepared(int *left, json_t *results)
+{
+	const struct bench_options options = { .quick = true, .rounds = 3, .nr_cpus = 1 };
+	const struct bench_cell cell = {
+		.run = look_at_the_clock,
+		.prepare = prepare_or_fail,
+		.ctx = left,
+		.threads = 1,
+	};
+	struct bench_plan *plan = bench_plan_create();
+	int error;
+
+	assert_non_null(plan);
+	assert_int_equal(bench_plan_add(plan, &cell, json_object()), 0);
+	error = bench_plan_measure(plan, &sample_bench, &options, results);
+	bench_plan_destroy(plan);
+	return error;
+}
+
+static void a_cell_is_prepared_before_each_of_its_slices(void **state)
+{
+	json_t *results = json_array();
+	int left = 4;
+
+	assert_int_equal(measure_prepared(&left, results), 0);
+	assert_int_equal(left, 1);
+	assert_int_equal(json_array_size(results), 1);
+	json_decref(results);
+}
+
+static void a_cell_that_cannot_be_prepared_ends_the_benchmark(void **state)
+{
+	json_t *results = json_array();
+	int left = 2;
+
+	assert_int_equal(measure_prepared(&left, results), -ENOTRECOVERABLE);
+	assert_int_equal(left, 0);
+	assert_int_equal(json_array_size(results), 0);
+	json_decref(results);
+}
+
 static void pairs_lie_between_the_memslots(void **state)
 {
 	struct bench_pairs *pairs = malloc(sizeof(*pairs));
@@ -401,6 +634,9 @@ int main(void)
 		cmocka_unit_test(a_goal_is_met_at_its_limit_and_on_the_right_side_of_it),
 		cmocka_unit_test(a_goal_that_was_not_measured_is_left_out),
 		cmocka_unit_test(rows_become_a_table_with_a_column_for_each_value),
+		cmocka_unit_test(rows_without_a_column_become_a_table_of_their_numbers),
+		cmocka_unit_test(a_cell_is_prepared_before_each_of_its_slices),
+		cmocka_unit_test(a_cell_that_cannot_be_prepared_ends_the_benchmark),
 		cmocka_unit_test(pairs_lie_between_the_memslots),
 		cmocka_unit_test(wrong_options_are_refused_in_one_line),
 		cmocka_unit_test(help_has_an_example),
@@ -408,6 +644,11 @@ int main(void)
 		cmocka_unit_test(access_reports_each_op_by_slots_and_the_plain_floor),
 		cmocka_unit_test(fault_reports_each_gate_by_vcpus_and_storm),
 		cmocka_unit_test(slots_reports_each_op_by_slots),
+		cmocka_unit_test(growth_reports_each_cost_by_its_size),
+		cmocka_unit_test(invalidate_reports_gates_and_shootdowns_by_vcpus_and_busy_ones),
+		cmocka_unit_test(dirty_reports_each_op_by_the_share_that_is_dirty),
+		cmocka_unit_test(memory_reports_the_bytes_of_everything),
+		cmocka_unit_test(memory_of_a_mapped_page_is_about_its_spte),
 		cmocka_unit_test(without_a_name_all_benchmarks_are_run),
 		cmocka_unit_test(options_choose_gates_and_threads),
 		cmocka_unit_test(a_table_is_printed_without_json),
