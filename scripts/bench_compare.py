@@ -57,8 +57,9 @@ def faults():
         yield Line(gate, style, 'stage2', 'fault', 'vcpus', {'gate': gate, 'storm': True})
 
 
-def invalidate(name, style, gate, busy):
-    return Line(name, style, 'stage2', 'invalidate', 'vcpus', {'gate': gate, 'busy': busy})
+def invalidate(name, style, gate, busy, shootdown='safepoint'):
+    return Line(name, style, 'stage2', 'invalidate', 'vcpus',
+                {'gate': gate, 'busy': busy, 'shootdown': shootdown})
 
 
 def preloads():
@@ -108,6 +109,7 @@ COMPARISONS = [
         invalidate('count', 4, 'count', 0),
         invalidate('range, one vCPU busy', 6, 'range', 1),
         invalidate('range, every CPU busy', 5, 'range', MOST),
+        invalidate('range, rseq, one vCPU busy', 7, 'range', 1, 'rseq'),
     ]),
     Comparison('load', 'An 8-byte load from the guest', 'ns', 'memslots', [
         access('stage2', 1, 'stage2', 'load64'),

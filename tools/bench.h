@@ -156,6 +156,7 @@ extern const struct bench bench_fault;
 extern const struct bench bench_slots;
 extern const struct bench bench_growth;
 extern const struct bench bench_invalidate;
+extern const struct bench bench_shootdown;
 extern const struct bench bench_dirty;
 extern const struct bench bench_memory;
 

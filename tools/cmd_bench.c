@@ -8,7 +8,7 @@
 
 static const struct bench *const benches[] = {
 	&bench_gate,	   &bench_access, &bench_fault,	 &bench_slots, &bench_growth,
-	&bench_invalidate, &bench_dirty,  &bench_memory, NULL,
+	&bench_invalidate, &bench_shootdown, &bench_dirty, &bench_memory, NULL,
 };
 
 static const char about[] =
@@ -20,6 +20,7 @@ static const char about[] =
 	"  slots       memslot updates and lookups, by number of memslots\n"
 	"  growth      start and end by nesting, threads beyond the table, memslots, VMs\n"
 	"  invalidate  a start and end of a mapped page, by vCPUs and how many are busy\n"
+	"  shootdown   safepoints and rseq: a load, an invalidation with a busy or sleeping vCPU\n"
 	"  dirty       the dirty log of 1 GiB, by how much of it is dirty\n"
 	"  memory      bytes for each s2_mm, VM, vCPU, memslot and mapped page\n"
 	"  all         all of these (the default), in about a minute and a half\v"

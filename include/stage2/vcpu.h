@@ -15,7 +15,7 @@
  * S2_SHOOTDOWN_RSEQ: an invalidation interrupts the vCPU and has the access it is
  * about to make begun anew (rseq(2) and membarrier(2)). It waits for nobody, polling
  * is not needed, and the thread may block between two accesses. A hit costs a call
- * and about a third more; a related invalidation costs a system call that
+ * and three times as much; a related invalidation costs a system call that
  * interrupts every core this process runs on.
  */
 #ifndef STAGE2_VCPU_H

@@ -228,15 +228,15 @@ static bool load_restartable(struct s2_full_vcpu *vcpu, uint64_t gpa, void *valu
 
 	if (!vcpu->guest.restartable)
 		return false;
+	if (size == 8)
+		return s2_rseq_load64(live_tlb, gpa, value);
 	switch (size) {
 	case 1:
 		return s2_rseq_load8(live_tlb, gpa, value);
 	case 2:
 		return s2_rseq_load16(live_tlb, gpa, value);
-	case 4:
-		return s2_rseq_load32(live_tlb, gpa, value);
 	default:
-		return s2_rseq_load64(live_tlb, gpa, value);
+		return s2_rseq_load32(live_tlb, gpa, value);
 	}
 #else
 	return false;
@@ -251,15 +251,15 @@ static bool store_restartable(struct s2_full_vcpu *vcpu, uint64_t gpa, const voi
 
 	if (!vcpu->guest.restartable)
 		return false;
+	if (size == 8)
+		return s2_rseq_store64(live_tlb, gpa, *(const uint64_t *)value);
 	switch (size) {
 	case 1:
 		return s2_rseq_store8(live_tlb, gpa, *(const uint8_t *)value);
 	case 2:
 		return s2_rseq_store16(live_tlb, gpa, *(const uint16_t *)value);
-	case 4:
-		return s2_rseq_store32(live_tlb, gpa, *(const uint32_t *)value);
 	default:
-		return s2_rseq_store64(live_tlb, gpa, *(const uint64_t *)value);
+		return s2_rseq_store32(live_tlb, gpa, *(const uint32_t *)value);
 	}
 #else
 	return false;
@@ -324,34 +324,45 @@ static int store(struct s2_full_vcpu *vcpu, uint64_t gpa, const void *value, uns
 	return 0;
 }
 
+static __attribute__((noinline)) int load_missed(struct s2_full_vcpu *vcpu, uint64_t gpa, void *value,
+						 unsigned size)
+{
+	int ret;
+
+	if (!may_access(vcpu, gpa, size, &ret))
+		return ret;
+	s2_guest_begin_access(&vcpu->guest);
+	ret = load(vcpu, gpa, value, size);
+	s2_guest_end_access(&vcpu->guest);
+	return ret;
+}
+
+static __attribute__((noinline)) int store_missed(struct s2_full_vcpu *vcpu, uint64_t gpa,
+						  const void *value, unsigned size)
+{
+	int ret;
+
+	if (!may_access(vcpu, gpa, size, &ret))
+		return ret;
+	s2_guest_begin_access(&vcpu->guest);
+	ret = store(vcpu, gpa, value, size);
+	s2_guest_end_access(&vcpu->guest);
+	return ret;
+}
+
+/* For a restartable vCPU this is the way of every hit: leaf functions, that save no registers. */
 int s2_vcpu_load_slow(struct s2_vcpu *vcpu, uint64_t gpa, void *value, unsigned size)
 {
 	struct s2_full_vcpu *full = s2_full(vcpu);
-	int ret;
 
-	if (load_restartable(full, gpa, value, size))
-		return 0;
-	if (!may_access(full, gpa, size, &ret))
-		return ret;
-	s2_guest_begin_access(&full->guest);
-	ret = load(full, gpa, value, size);
-	s2_guest_end_access(&full->guest);
-	return ret;
+	return load_restartable(full, gpa, value, size) ? 0 : load_missed(full, gpa, value, size);
 }
 
 int s2_vcpu_store_slow(struct s2_vcpu *vcpu, uint64_t gpa, const void *value, unsigned size)
 {
 	struct s2_full_vcpu *full = s2_full(vcpu);
-	int ret;
 
-	if (store_restartable(full, gpa, value, size))
-		return 0;
-	if (!may_access(full, gpa, size, &ret))
-		return ret;
-	s2_guest_begin_access(&full->guest);
-	ret = store(full, gpa, value, size);
-	s2_guest_end_access(&full->guest);
-	return ret;
+	return store_restartable(full, gpa, value, size) ? 0 : store_missed(full, gpa, value, size);
 }
 
 /* A copy enters guest mode by itself if its vCPU is out of it. */

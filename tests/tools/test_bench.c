@@ -317,6 +317,30 @@ static void growth_reports_each_cost_by_its_size(void **state)
 	json_decref(report);
 }
 
+/* A load, and invalidations with a vCPU that is out, busy in two ways, and asleep. */
+static void expect_shootdown_rows(json_t *report)
+{
+	const char *const shootdowns[] = { "safepoint", "rseq" };
+	unsigned int nr = has_rseq() ? 2 : 1;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		expect_row(report, "ns", json_pack("{s:s, s:s}", "shootdown", shootdowns[i],
+						   "what", "load64 that hits"));
+		expect_row(report, "ns",
+			   json_pack("{s:s, s:s}", "shootdown", shootdowns[i], "what",
+				     "invalidation, vCPU out of guest mode"));
+	}
+	expect_report(report, "shootdown", nr * (nr_cpus() > 1 ? 5 : 2));
+}
+
+static void shootdown_reports_both_ways_by_what_the_vcpu_does(void **state)
+{
+	json_t *report = bench_json("shootdown --quick --rounds 1 --json");
+
+	expect_shootdown_rows(report);
+	json_decref(report);
+}
+
 static void invalidate_reports_gates_and_shootdowns_by_vcpus_and_busy_ones(void **state)
 {
 	json_t *report = bench_json("invalidate --quick --rounds 1 --json");
@@ -357,15 +381,16 @@ static void without_a_name_all_benchmarks_are_run(void **state)
 	json_t *report = bench_json("--quick --json --rounds 2");
 	json_t *benches = json_object_get(report, "benches");
 
-	assert_int_equal(json_array_size(benches), 8);
+	assert_int_equal(json_array_size(benches), 9);
 	expect_gate_rows(json_array_get(benches, 0));
 	expect_access_rows(json_array_get(benches, 1));
 	expect_fault_rows(json_array_get(benches, 2));
 	expect_slots_rows(json_array_get(benches, 3));
 	expect_growth_rows(json_array_get(benches, 4));
 	expect_invalidate_rows(json_array_get(benches, 5));
-	expect_dirty_rows(json_array_get(benches, 6));
-	expect_memory_rows(json_array_get(benches, 7));
+	expect_shootdown_rows(json_array_get(benches, 6));
+	expect_dirty_rows(json_array_get(benches, 7));
+	expect_memory_rows(json_array_get(benches, 8));
 	json_decref(report);
 }
 
@@ -646,6 +671,7 @@ int main(void)
 		cmocka_unit_test(slots_reports_each_op_by_slots),
 		cmocka_unit_test(growth_reports_each_cost_by_its_size),
 		cmocka_unit_test(invalidate_reports_gates_and_shootdowns_by_vcpus_and_busy_ones),
+		cmocka_unit_test(shootdown_reports_both_ways_by_what_the_vcpu_does),
 		cmocka_unit_test(dirty_reports_each_op_by_the_share_that_is_dirty),
 		cmocka_unit_test(memory_reports_the_bytes_of_everything),
 		cmocka_unit_test(memory_of_a_mapped_page_is_about_its_spte),
