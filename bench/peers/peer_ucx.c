@@ -7,16 +7,20 @@
  * regions are where the memslots are there, the ranges are the same.
  *
  * An event that finds a cache's lock taken leaves its range to whoever has the lock, who goes on
- * until none is left: on several threads, a slice can take seconds until the last thread ends.
+ * until none is left. Threads that do nothing but unmap would keep him at it for ever, and the
+ * queue would take all memory: so those who are far ahead wait for who is behind.
  *
  * ucm's handlers belong to the process: before each slice, as many caches are made as it is to be
  * measured with.
  */
 #include "bench.h"
 #include "bench_pairs.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -35,12 +39,19 @@ static const unsigned int cache_counts[] = { 0, 1, 4, 16 };
 #define UCX_REGION_ALIGNMENT 16
 #define UCX_MAX_UNRELEASED ((size_t)512 << 20)
 
+#define EVENTS_PER_LOOK 256
+#define MOST_AHEAD 8192
+#define LONGEST_WAIT_NS 20000000
+
 /*
  * All caches there are.
  *
  * @registered: how often a cache did not have a region that it was asked for.
  */
 struct caches {
+	struct progress {
+		_Atomic uint64_t events; /* in this slice */
+	} __attribute__((aligned(64))) progress[BENCH_MAX_CPUS];
 	ucs_rcache_t *cache[MOST_CACHES];
 	unsigned int nr;
 	unsigned int registered;
@@ -162,7 +173,35 @@ static int prepare(void *ctx)
 {
 	const struct setup *setup = ctx;
 
+	for (unsigned int i = 0; i < BENCH_MAX_CPUS; i++)
+		atomic_store(&setup->caches->progress[i].events, 0);
 	return set_caches(setup->caches, setup->nr);
+}
+
+/* Of the threads that have begun. */
+static uint64_t least_progress(struct caches *caches)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (unsigned int i = 0; i < BENCH_MAX_CPUS; i++) {
+		uint64_t events = atomic_load_explicit(&caches->progress[i].events,
+						       memory_order_relaxed);
+
+		if (events && events < least)
+			least = events;
+	}
+	return least;
+}
+
+/* One that has ended is waited for in vain, but not for long. */
+static void await_others(struct caches *caches, unsigned int index)
+{
+	uint64_t mine = atomic_fetch_add_explicit(&caches->progress[index].events, EVENTS_PER_LOOK,
+						  memory_order_relaxed);
+	uint64_t begin = clock_ns();
+
+	while (least_progress(caches) + MOST_AHEAD < mine && clock_ns() - begin < LONGEST_WAIT_NS)
+		sched_yield();
 }
 
 static int run_event(struct bench_worker *worker, uint64_t n)
@@ -174,6 +213,8 @@ static int run_event(struct bench_worker *worker, uint64_t n)
 		uint64_t start = pairs->range[i % BENCH_PAIRS].start;
 		uint64_t end = pairs->range[i % BENCH_PAIRS].end;
 
+		if (i % EVENTS_PER_LOOK == 0)
+			await_others(setup->caches, worker->index);
 		ucm_vm_munmap((void *)(uintptr_t)start, end - start);
 	}
 	return 0;
@@ -243,8 +284,11 @@ static int run_mappings(struct bench_worker *worker, uint64_t n, map_fn *map, un
 	for (uint64_t i = worker->done; !error && i < worker->done + n; i++) {
 		uint64_t start = pairs->range[i % BENCH_PAIRS].start;
 		uint64_t length = pairs->range[i % BENCH_PAIRS].end - start;
-		void *mapped = map(start, length);
+		void *mapped;
 
+		if (i % EVENTS_PER_LOOK == 0)
+			await_others(setup->caches, worker->index);
+		mapped = map(start, length);
 		error = mapped == MAP_FAILED ? -errno : unmap(setup, mapped, length);
 	}
 	return error;
