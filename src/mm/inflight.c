@@ -63,8 +63,9 @@ static unsigned choose_home(struct s2_inflight *table)
 /*
  * Looks for a free entry from the thread's home on. A home that another thread
  * sits on is given up for what was found; a nested pair of one's own is no reason
- * to move. That one is looked for from where the last nested one was, which has
- * ended since, as a rule: so it costs the same however many are open around it.
+ * to move. That one is looked for from beside where the last nested one was, which
+ * is free as a rule, however many are open around it: below it first, or the
+ * thread would wander through the table, and whoever looks through that with it.
  */
 static bool claim_elsewhere(struct s2_inflight *table, struct s2_invalidation *inv, uint64_t start,
 			    uint64_t end)
@@ -73,7 +74,7 @@ static bool claim_elsewhere(struct s2_inflight *table, struct s2_invalidation *i
 	struct s2_inflight_entry *at_home = &table->entries[home & table->mask];
 	bool nested = s2_inflight_home && atomic_load_explicit(&at_home->owner, memory_order_relaxed) ==
 						  s2_thread_self();
-	unsigned from = nested && nested_home ? nested_home : home;
+	unsigned from = !nested ? home : nested_home > home + 1 ? nested_home - 1 : home + 1;
 
 	for (unsigned i = 0; i <= table->mask; i++) {
 		struct s2_inflight_entry *entry = &table->entries[(from + i) & table->mask];

@@ -54,6 +54,21 @@ static void a_pair_takes_one_entry_and_gives_it_back(void **state)
 	assert_int_equal(occupied(table), 0);
 }
 
+/* Whoever looks for ranges looks at as many entries as have ever been used. */
+static void nested_pairs_stay_together(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct s2_invalidation invs[4];
+
+	for (unsigned round = 0; round < 100; round++) {
+		for (unsigned i = 0; i < 4; i++)
+			enter(table, &invs[i], i, 1);
+		for (unsigned i = 4; i-- > 0;)
+			s2_inflight_leave(table, &invs[i]);
+	}
+	assert_in_range(atomic_load(&table->used), 4, 5);
+}
+
 static void a_thread_comes_back_to_its_entry(void **state)
 {
 	struct s2_inflight *table = *state;
@@ -342,6 +357,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		ON_TABLE(a_pair_takes_one_entry_and_gives_it_back),
+		ON_TABLE(nested_pairs_stay_together),
 		ON_TABLE(a_thread_comes_back_to_its_entry),
 		ON_TABLE(a_nested_pair_does_not_move_the_thread),
 		ON_TABLE(what_does_not_fit_overflows),
