@@ -7,5 +7,5 @@ set logscale y 10
 set xtics (1, 2, 4, 8, 16, 32, 64, 128, 256)
 set ytics @times
 set xrange [0.9:]
-set yrange [5:]
+set yrange [2:]
 load "lines.gp"

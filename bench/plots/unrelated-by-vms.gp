@@ -7,5 +7,5 @@ set logscale y 10
 set xtics (1, 4, 16, 64, 256, "1,024" 1024)
 set ytics @times
 set xrange [0.8:1300]
-set yrange [5:]
+set yrange [2:]
 load "lines.gp"
