@@ -92,6 +92,7 @@ PLAN = {
     'RETRY_IGNORES_COUNT': ['torture', 'pairs'],
     'ERROR_NOT_RETRIED': ['pairs', 'fault'],
     'END_KEEPS_SEQUENCE': ['pairs', 'updates'],
+    'SEQUENCE_AFTER_UNLOCK': ['fault'],
     'SPAN_FORGETS_OTHERS': ['torture --nest', 'pairs'],
     'ENTRY_LEFT_EARLY': ['flush', 'flush', 'torture'],
     'UNDO_KEEPS_COUNT': ['nonblock'],
@@ -149,8 +150,8 @@ HANGS = {'FLUSHER_NOT_WOKEN', 'START_STAYS_IN_GUEST_MODE', 'CHANGE_PTE_ELIDED'}
 EQUIVALENT = {
     'SEQUENCE_AFTER_COUNT': (
         ['torture', 'pairs', 'fault'],
-        'both change under mmu_lock, and a fault compares under it; a look without the lock only '
-        'decides when to wait'),
+        'both change under mmu_lock, and a fault compares under it; SEQUENCE_AFTER_UNLOCK, where '
+        'they do not, is caught'),
     'WAKE_BEFORE_CHANGE': (
         ['torture', 'pairs', 'fault'],
         'a fault sleeps for 1 ms at most and looks again, so that a lost wake-up costs time and '

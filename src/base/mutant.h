@@ -28,6 +28,7 @@
 	X(ERROR_NOT_RETRIED, "a fault believes a provider's error without a retry")                \
 	X(END_KEEPS_SEQUENCE, "end() does not bump the sequence")                                  \
 	X(SEQUENCE_AFTER_COUNT, "end() bumps the sequence after the count drops")                  \
+	X(SEQUENCE_AFTER_UNLOCK, "the same, with mmu_lock dropped in between")                     \
 	X(SPAN_FORGETS_OTHERS, "an invalidation replaces the range of those in progress")          \
 	X(ENTRY_LEFT_EARLY, "end() leaves the in-flight table before the count is dropped")        \
 	X(UNDO_KEEPS_COUNT, "a start() that failed keeps its count")                               \

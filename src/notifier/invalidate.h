@@ -63,7 +63,8 @@ static inline void s2_mmu_invalidate_end(struct s2_vm *vm)
 	 * finds the new page, since the old one went before. The sequence comes
 	 * before the count, as in the kernel, for whoever looks without the lock.
 	 */
-	if (!S2_MUTANT(END_KEEPS_SEQUENCE) && !S2_MUTANT(SEQUENCE_AFTER_COUNT))
+	if (!S2_MUTANT(END_KEEPS_SEQUENCE) && !S2_MUTANT(SEQUENCE_AFTER_COUNT) &&
+	    !S2_MUTANT(SEQUENCE_AFTER_UNLOCK))
 		atomic_store_explicit(&vm->mmu_invalidate_seq, seq + 1, memory_order_release);
 	s2_schedule_point(S2_STEP_END_SEQUENCE);
 	atomic_store_explicit(&vm->mmu_invalidate_in_progress, count - 1, memory_order_release);

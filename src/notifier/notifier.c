@@ -110,6 +110,10 @@ static void walk_unlock(struct s2_vm *vm, const struct s2_hva_range *range, stru
 		walk->unflushed = true;
 	if (locked)
 		s2_write_unlock(&vm->mmu_lock);
+	if (S2_MUTANT(SEQUENCE_AFTER_UNLOCK) && range->on_lock && !range->handler) {
+		s2_schedule_point(S2_STEP_END_DROPPED);
+		atomic_fetch_add_explicit(&vm->mmu_invalidate_seq, 1, memory_order_release);
+	}
 }
 
 static struct s2_gfn_range gfn_range(struct s2_memslot *slot, const struct s2_hva_range *range)

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/schedule.h"
 #include "memslot/vm.h"
 #include "mmu/fault.h"
 #include "mmu/table.h"
@@ -843,6 +844,57 @@ static void test_many_faults_on_one_page_make_one_leaf(void **state)
 	pthread_barrier_destroy(&round);
 }
 
+#define EXCHANGES 3000
+
+/* Frame FRAME_PAGES + n % FRAME_SPARES is behind page 0 since exchange n has ended. */
+struct exchanges {
+	struct fixture *f;
+	_Atomic uint64_t begun;
+	_Atomic uint64_t ended;
+	_Atomic uint64_t stale;
+	_Atomic bool stop;
+	pthread_t thread;
+};
+
+static void *load_what_is_exchanged(void *arg)
+{
+	struct exchanges *e = arg;
+
+	while (!atomic_load(&e->stop)) {
+		uint64_t ended = atomic_load(&e->ended), value = 0, ahead, possible;
+
+		if (guest_load(e->f->small.vcpu, 0, &value))
+			break;
+		/* How many exchanges after that one, which may be as many as have begun since. */
+		ahead = (value - FRAME_PAGES + FRAME_SPARES - ended % FRAME_SPARES) % FRAME_SPARES;
+		possible = atomic_load(&e->begun) - ended;
+		if (ahead > possible)
+			atomic_fetch_add(&e->stale, 1);
+	}
+	return NULL;
+}
+
+/* With hesitations wherever the build has them, so that orders come about that are rare. */
+static void test_a_page_that_was_exchanged_is_never_seen_again(void **state)
+{
+	struct fixture *f = *state;
+	struct exchanges e = { .f = f };
+
+	set_stress_slots(f, 1);
+	exchange_frame(&f->small, 0, FRAME_PAGES);
+	s2_schedule_run(test_seed(), 30);
+	assert_int_equal(pthread_create(&e.thread, NULL, load_what_is_exchanged, &e), 0);
+	for (uint64_t i = 1; i <= EXCHANGES; i++) {
+		atomic_store(&e.begun, i);
+		exchange_frame(&f->small, 0, FRAME_PAGES + i % FRAME_SPARES);
+		atomic_store(&e.ended, i);
+	}
+	atomic_store(&e.stop, true);
+	pthread_join(e.thread, NULL);
+	s2_schedule_run(0, 0);
+	assert_int_equal(atomic_load(&e.stale), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -884,6 +936,7 @@ int main(void)
 		FAULT_TEST(test_after_release_every_fault_fails),
 		FAULT_TEST(test_without_memory_for_tables_nothing_is_mapped),
 		FAULT_TEST(test_many_faults_on_one_page_make_one_leaf),
+		FAULT_TEST(test_a_page_that_was_exchanged_is_never_seen_again),
 		FAULT_TEST(test_a_page_between_two_pairs_of_ones_own_is_no_deadlock),
 	};
 
