@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -104,6 +105,56 @@ static inline void s2_vcpu_poll(struct s2_vcpu *vcpu)
 		}                                                                                  \
 		return s2_vcpu_store_slow(vcpu, gpa, &value, size);                                \
 	}
+
+/*
+ * Where a copy of @len bytes has its host memory, if it is of one page that is in the
+ * TLB, in guest mode (else the TLB has no entries); NULL for all others.
+ */
+extern inline __attribute__((gnu_inline, always_inline)) char *
+s2_tlb_find(const struct s2_vcpu *vcpu, uint64_t gpa, const void *data, size_t len, bool store)
+{
+	const struct s2_tlb_entry *e;
+
+	if (__builtin_expect(!vcpu || !data || len > 4096 - (gpa & ~S2_TLB_PAGE_MASK), 0))
+		return NULL;
+	e = &vcpu->tlb[(gpa >> 12) & (S2_TLB_ENTRIES - 1)];
+	if (__builtin_expect((store ? e->wtag : e->rtag) != (gpa & S2_TLB_PAGE_MASK), 0))
+		return NULL;
+	return (char *)(e->addend + gpa);
+}
+
+/*
+ * For the compiler to inline; where it does not, or for who calls from another language,
+ * they are functions of the library. Beside the memcpy() of a page a call counts.
+ */
+S2_API int s2_vcpu_read(struct s2_vcpu *vcpu, uint64_t gpa, void *data, size_t len);
+S2_API int s2_vcpu_write(struct s2_vcpu *vcpu, uint64_t gpa, const void *data, size_t len);
+S2_API int s2_vcpu_read_slow(struct s2_vcpu *vcpu, uint64_t gpa, void *data, size_t len);
+S2_API int s2_vcpu_write_slow(struct s2_vcpu *vcpu, uint64_t gpa, const void *data, size_t len);
+
+#ifndef S2_NO_INLINE_COPIES
+extern inline __attribute__((gnu_inline)) int s2_vcpu_read(struct s2_vcpu *vcpu, uint64_t gpa,
+							   void *data, size_t len)
+{
+	const char *host = s2_tlb_find(vcpu, gpa, data, len, false);
+
+	if (!host)
+		return s2_vcpu_read_slow(vcpu, gpa, data, len);
+	memcpy(data, host, len);
+	return 0;
+}
+
+extern inline __attribute__((gnu_inline)) int s2_vcpu_write(struct s2_vcpu *vcpu, uint64_t gpa,
+							    const void *data, size_t len)
+{
+	char *host = s2_tlb_find(vcpu, gpa, data, len, true);
+
+	if (!host)
+		return s2_vcpu_write_slow(vcpu, gpa, data, len);
+	memcpy(host, data, len);
+	return 0;
+}
+#endif
 
 S2_DEFINE_ACCESS(8, 1)
 S2_DEFINE_ACCESS(16, 2)

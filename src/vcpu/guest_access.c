@@ -16,6 +16,9 @@
  *	guest mode: acts on the request
  *	would use the page it brought along: gone
  */
+/* Here the copies are functions. */
+#define S2_NO_INLINE_COPIES
+
 #include "vcpu/vcpu.h"
 
 #include "base/mutant.h"
@@ -388,39 +391,33 @@ static int copy_anywhere(struct s2_vcpu *vcpu, uint64_t gpa, char *data, size_t 
 	return ret;
 }
 
-/*
- * Most copies: of one page, that is in the TLB, in guest mode (else vcpu->tlb has no
- * entries). NULL if this is another. Beside a memcpy() of 90 ns each test counts.
- */
-static inline char *hit_in_page(const struct s2_vcpu *vcpu, uint64_t gpa, const void *data,
-				size_t len, unsigned access)
+int s2_vcpu_read_slow(struct s2_vcpu *vcpu, uint64_t gpa, void *data, size_t len)
 {
-	const struct s2_tlb_entry *entry;
-	uint64_t tag;
-
-	if (!vcpu || !data || len > left_in_page(gpa, S2_PAGE_SIZE))
-		return NULL;
-	entry = &vcpu->tlb[(gpa >> S2_PAGE_SHIFT) & (S2_TLB_ENTRIES - 1)];
-	tag = access == S2_ACCESS_WRITE ? entry->wtag : entry->rtag;
-	return tag == (gpa & S2_TLB_PAGE_MASK) ? (char *)(entry->addend + gpa) : NULL;
+	return copy_anywhere(vcpu, gpa, data, len, S2_ACCESS_READ);
 }
 
+int s2_vcpu_write_slow(struct s2_vcpu *vcpu, uint64_t gpa, const void *data, size_t len)
+{
+	return copy_anywhere(vcpu, gpa, (char *)data, len, S2_ACCESS_WRITE);
+}
+
+/* What the header has inline, for those who call. */
 int s2_vcpu_read(struct s2_vcpu *vcpu, uint64_t gpa, void *data, size_t len)
 {
-	const char *host = hit_in_page(vcpu, gpa, data, len, S2_ACCESS_READ);
+	const char *host = s2_tlb_find(vcpu, gpa, data, len, false);
 
 	if (!host)
-		return copy_anywhere(vcpu, gpa, data, len, S2_ACCESS_READ);
+		return s2_vcpu_read_slow(vcpu, gpa, data, len);
 	memcpy(data, host, len);
 	return 0;
 }
 
 int s2_vcpu_write(struct s2_vcpu *vcpu, uint64_t gpa, const void *data, size_t len)
 {
-	char *host = hit_in_page(vcpu, gpa, data, len, S2_ACCESS_WRITE);
+	char *host = s2_tlb_find(vcpu, gpa, data, len, true);
 
 	if (!host)
-		return copy_anywhere(vcpu, gpa, (char *)data, len, S2_ACCESS_WRITE);
+		return s2_vcpu_write_slow(vcpu, gpa, data, len);
 	memcpy(host, data, len);
 	return 0;
 }
