@@ -12,6 +12,7 @@
  *   vm.h        VMs, memslots, dirty log
  *   vcpu.h      vCPUs: guest mode, loads and stores through the software TLB
  *   process.h   munmap, madvise, ... of this process, each in its bracket
+ *   pool.h      a primary MMU of its own frames: guest memory larger than RAM
  *
  * Conventions, which the single comments do not repeat:
  *  - A function that can fail returns 0 or a negative errno and, if it fails,
@@ -28,6 +29,7 @@
 
 #include <stage2/mm.h>
 #include <stage2/notifier.h>
+#include <stage2/pool.h>
 #include <stage2/process.h>
 #include <stage2/vcpu.h>
 #include <stage2/vm.h>

@@ -11,7 +11,10 @@
 
 /* The order in which locks may be taken: only ever a higher rank (docs/locking.md). */
 enum s2_lock_rank {
-	S2_RANK_SLOTS_LOCK = 1,
+	S2_RANK_POOL_REGIONS = 1,
+	S2_RANK_POOL_AGING,
+	S2_RANK_POOL_PAGE,
+	S2_RANK_SLOTS_LOCK,
 	S2_RANK_GATE,
 	S2_RANK_MMU_LOCK,
 	S2_RANK_INDEX_LOCK,

@@ -180,7 +180,7 @@ static void test_a_reader_that_was_removed_is_not_waited_for(void **state)
 
 #define STRESS_READERS 4
 #define STRESS_WRITERS 2
-#define STRESS_ROUNDS 20000
+#define STRESS_ROUNDS 8000
 
 /* @a and @b are plain on purpose: ThreadSanitizer sees whether the lock orders them. */
 struct stress {
