@@ -167,15 +167,21 @@ S2_API int s2_pool_get_region_stats(struct s2_pool *pool, uint64_t hva,
 				    struct s2_pool_stats *stats);
 
 /*
- * A tier that compresses pages in memory, by LZ4 or zstd; at most @size bytes. -EINVAL,
- * -ENOMEM; -ENOTSUP: this build has no such compressor. Kernel: zswap.
+ * A tier that compresses pages in memory, by LZ4 or zstd. It takes @size bytes at most, from
+ * 4 KiB to 128 GiB, and a compressor's context for each thread that is at work in it at
+ * once (zstd: some 200 KiB). A page that does not get smaller than 7/8 is for the next
+ * tier. -EINVAL, -ENOMEM; -ENOTSUP: this build has no such compressor. Does not sleep
+ * beyond allocating. Kernel: zswap.
  */
 enum s2_pool_codec { S2_POOL_LZ4, S2_POOL_ZSTD };
 S2_API int s2_pool_tier_memory(enum s2_pool_codec codec, uint64_t size, struct s2_pool_tier **tier);
 
 /*
  * A tier in the file or block device @path, which is created or overwritten, of at most
- * @size bytes. -EINVAL, -ENOMEM, or what open(2) says. Kernel: swapon().
+ * @size bytes, from 4 KiB to 256 TiB; a file is empty again when the tier is destroyed.
+ * -EINVAL, -ENOMEM; -EBUSY: another tier or the system uses it; -ELOOP: a symbolic link
+ * to a file; or what open(2) says. May sleep. Beyond RLIMIT_FSIZE the kernel sends
+ * SIGXFSZ, as to any program. Kernel: swapon().
  */
 S2_API int s2_pool_tier_file(const char *path, uint64_t size, struct s2_pool_tier **tier);
 
