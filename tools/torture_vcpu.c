@@ -222,8 +222,8 @@ static void store_and_load(struct torture_worker *w, struct access *a)
 /*
  * From inside guest mode, which start() must see by itself; then the page is out of reach.
  *
- * Not under rwsem, whose deadlock it is once in some ten minutes: if the memslot has moved
- * meanwhile, what is loaded is another page, and the load may have to wait for a pair around
+ * Not under rwsem, where it can be a deadlock of the kind that gate is known for: if the
+ * memslot has moved meanwhile, what is loaded is another page, and the load may have to wait for a pair around
  * that. Its start() queues behind an updater, at a semaphore that our own pair holds.
  */
 static void invalidate_and_load(struct torture_worker *w, struct access *a)
