@@ -79,7 +79,7 @@ CHECKS = {
 # with another seed: what is left to chance is given more than one.
 PLAN = {
     'END_LOOKS_AGAIN': ['torture', 'updates'],
-    'LOOK_BEFORE_PUBLISH': ['torture of adds'] * 3,
+    'LOOK_BEFORE_PUBLISH': ['torture of adds'] * 8,
     'ADD_DOES_NOT_WAIT': ['torture', 'updates'],
     'OVERFLOW_NOT_WAITED_FOR': ['torture --entries 1', 'updates'],
     'TURN_IGNORED': ['inflight'],
