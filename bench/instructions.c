@@ -8,6 +8,8 @@
  * drops out of the difference. What is set up must therefore not depend on COUNT.
  */
 #include "base/rseq.h"
+#include "bench_pairs.h"
+#include "bench_provider.h"
 
 #include <errno.h>
 #include <stage2/stage2.h>
@@ -54,32 +56,12 @@ static void expect(int ret, const char *call)
 
 #define EXPECT(call) expect(call, #call)
 
-static int flat_fault(void *ctx, uint64_t hva, unsigned access, struct s2_page *page)
-{
-	(void)ctx;
-	(void)access;
-	*page = (struct s2_page){
-		.addr = (void *)(uintptr_t)(hva & ~(S2_PAGE_SIZE - 1)),
-		.shift = S2_PAGE_SHIFT,
-		.writable = true,
-	};
-	return 0;
-}
-
-/* No system call, so that a fault is the library's own part of it. */
-static const struct s2_provider_ops flat_provider = { .name = "flat", .fault = flat_fault };
-
 static void set_region(struct s2_vm *vm, uint32_t slot, uint64_t gfn, uint64_t pages, uint64_t hva,
 		       uint32_t flags)
 {
-	const struct kvm_userspace_memory_region mem = {
-		.slot = slot,
-		.flags = flags,
-		.guest_phys_addr = gfn << S2_PAGE_SHIFT,
-		.memory_size = pages << S2_PAGE_SHIFT,
-		.userspace_addr = hva,
-	};
+	struct kvm_userspace_memory_region mem = bench_region(slot, gfn, pages, hva);
 
+	mem.flags = flags;
 	EXPECT(s2_vm_set_memory_region(vm, &mem));
 }
 
@@ -103,7 +85,7 @@ static void add_slots(struct setup *s, unsigned nr)
 /* One VM, one memslot, one vCPU: what every operation begins with. */
 static void set_up(struct setup *s)
 {
-	const struct s2_mm_config config = { .provider = &flat_provider };
+	const struct s2_mm_config config = { .provider = &bench_provider };
 
 	s->memory = mmap(NULL, GUEST_PAGES << S2_PAGE_SHIFT, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -6,7 +6,7 @@
  * The pages are dirtied by a vCPU's stores, which are not in the time measured. Without manual
  * protection get also clears the log and write-protects what was in it; with it, clear does.
  */
-#include "bench.h"
+#include "bench_log.h"
 #include "bench_provider.h"
 #include "clock.h"
 
@@ -15,9 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGES (UINT64_C(1) << 18)
-#define WORDS (PAGES / 64)
-
 /* Far from what the kernel maps; nothing has to be there. */
 #define FIRST_HVA (UINT64_C(1) << 40)
 
@@ -25,59 +22,48 @@ static const unsigned int percents[] = { 0, 1, 100 };
 
 #define NR_PERCENTS (sizeof(percents) / sizeof(percents[0]))
 
-/* A VM in one of the two modes, with the log as it was last got, or about to be. */
+/* A VM in one of the two modes. */
 struct setup {
+	struct bench_log log;
 	struct s2_vm *vm;
 	struct s2_vcpu *vcpu;
-	bool manual;
-	uint64_t bitmap[WORDS];
 };
 
-/* One number of the report: so much of @setup's memory is dirty, with @bitmap for its log. */
+/* One number of the report, and the log it should find. */
 struct share {
-	struct setup *setup;
-	unsigned int percent;
+	struct bench_log_share log; /* first: the cells' ctx is its as well */
 	const uint64_t *bitmap;
 };
 
-/* Stores to the pages of the share, spread over all of the guest. */
-static int dirty_pages(const struct share *share)
+/* Stores to the pages, spread over all of the guest. */
+static int dirty_pages(void *vm, uint64_t step)
 {
-	struct s2_vcpu *vcpu = share->setup->vcpu;
-	uint64_t step = share->percent ? 100 / share->percent : PAGES;
-	int error = s2_vcpu_enter(vcpu);
+	const struct setup *setup = vm;
+	int error = s2_vcpu_enter(setup->vcpu);
 
-	for (uint64_t page = 0; !error && share->percent && page < PAGES; page += step) {
-		error = s2_vcpu_store64(vcpu, page * S2_PAGE_SIZE, page);
-		s2_vcpu_poll(vcpu);
+	for (uint64_t page = 0; !error && page < BENCH_LOG_PAGES; page += step) {
+		error = s2_vcpu_store64(setup->vcpu, page * S2_PAGE_SIZE, page);
+		s2_vcpu_poll(setup->vcpu);
 	}
-	s2_vcpu_exit(vcpu);
+	s2_vcpu_exit(setup->vcpu);
 	return error;
 }
 
-static int get_log(struct setup *setup)
+static int get_log(void *vm, const struct kvm_dirty_log *log)
 {
-	const struct kvm_dirty_log log = { .dirty_bitmap = setup->bitmap };
-
-	return s2_vm_get_dirty_log(setup->vm, &log);
+	return s2_vm_get_dirty_log(((const struct setup *)vm)->vm, log);
 }
 
-static int clear_log(struct setup *setup)
+static int clear_log(void *vm, const struct kvm_clear_dirty_log *log)
 {
-	const struct kvm_clear_dirty_log log = { .num_pages = PAGES,
-						 .dirty_bitmap = setup->bitmap };
-
-	return s2_vm_clear_dirty_log(setup->vm, &log);
+	return s2_vm_clear_dirty_log(((const struct setup *)vm)->vm, log);
 }
 
-/* Cells of the same VM follow each other: takes what the last one left in the log. */
-static int empty_log(void *ctx)
-{
-	struct share *share = ctx;
-	int error = get_log(share->setup);
-
-	return !error && share->setup->manual ? clear_log(share->setup) : error;
-}
+static const struct bench_log_ops log_ops = {
+	.dirty = dirty_pages,
+	.get = get_log,
+	.clear = clear_log,
+};
 
 /* That the log holds the pages that were dirtied, and no others. */
 static int check_log(struct bench_worker *worker)
@@ -85,7 +71,7 @@ static int check_log(struct bench_worker *worker)
 	const struct share *share = worker->ctx;
 	uint64_t begin = clock_ns();
 
-	if (memcmp(share->setup->bitmap, share->bitmap, sizeof(share->setup->bitmap)))
+	if (memcmp(share->log.log->bitmap, share->bitmap, sizeof(share->log.log->bitmap)))
 		return -EPROTO;
 	worker->excluded_ns += clock_ns() - begin;
 	return 0;
@@ -93,35 +79,15 @@ static int check_log(struct bench_worker *worker)
 
 static int run_get(struct bench_worker *worker, uint64_t n)
 {
-	const struct share *share = worker->ctx;
-	int error = 0;
+	int error = bench_log_run_get(worker, n);
 
-	for (uint64_t i = 0; !error && i < n; i++) {
-		uint64_t begin = clock_ns();
-
-		error = dirty_pages(share);
-		worker->excluded_ns += clock_ns() - begin;
-		if (!error)
-			error = get_log(share->setup);
-	}
 	return error ? error : check_log(worker);
 }
 
 static int run_clear(struct bench_worker *worker, uint64_t n)
 {
-	const struct share *share = worker->ctx;
-	int error = 0;
+	int error = bench_log_run_clear(worker, n);
 
-	for (uint64_t i = 0; !error && i < n; i++) {
-		uint64_t begin = clock_ns();
-
-		error = dirty_pages(share);
-		if (!error)
-			error = get_log(share->setup);
-		worker->excluded_ns += clock_ns() - begin;
-		if (!error)
-			error = clear_log(share->setup);
-	}
 	return error ? error : check_log(worker);
 }
 
@@ -130,7 +96,7 @@ static uint64_t find_pages(const uint64_t *bitmap)
 {
 	uint64_t sum = 0;
 
-	for (uint64_t word = 0; word < WORDS; word++)
+	for (uint64_t word = 0; word < BENCH_LOG_WORDS; word++)
 		for (uint64_t bits = bitmap[word]; bits; bits &= bits - 1)
 			sum += word * 64 + (unsigned int)__builtin_ctzll(bits);
 	return sum;
@@ -149,11 +115,11 @@ static int run_memcpy(struct bench_worker *worker, uint64_t n)
 {
 	/* Volatile, so that the compiler does not know what is called and drops none of it. */
 	void *(*volatile copy)(void *, const void *, size_t) = memcpy;
-	static _Thread_local uint64_t into[WORDS];
+	static _Thread_local uint64_t into[BENCH_LOG_WORDS];
 
 	for (uint64_t i = 0; i < n; i++) {
 		copy(into, worker->ctx, sizeof(into));
-		worker->sink += into[i % WORDS];
+		worker->sink += into[i % BENCH_LOG_WORDS];
 	}
 	return 0;
 }
@@ -163,12 +129,14 @@ static int set_up(struct setup *setup, struct s2_mm *mm, bool manual)
 	const struct s2_vm_config config = { .manual_dirty_protect = manual };
 	const struct kvm_userspace_memory_region region = {
 		.flags = KVM_MEM_LOG_DIRTY_PAGES,
-		.memory_size = PAGES * S2_PAGE_SIZE,
+		.memory_size = BENCH_LOG_PAGES * S2_PAGE_SIZE,
 		.userspace_addr = FIRST_HVA,
 	};
 	int error = s2_vm_create(mm, &config, &setup->vm);
 
-	setup->manual = manual;
+	setup->log.ops = &log_ops;
+	setup->log.vm = setup;
+	setup->log.manual = manual;
 	if (!error)
 		error = s2_vm_set_memory_region(setup->vm, &region);
 	if (!error)
@@ -195,21 +163,20 @@ static int plan_op(struct bench_plan *plan, const struct bench_cell *cell, const
 struct everything {
 	struct setup setup[2]; /* without manual protection and with it */
 	struct share share[2][NR_PERCENTS];
-	uint64_t bitmap[NR_PERCENTS][WORDS];
+	uint64_t bitmap[NR_PERCENTS][BENCH_LOG_WORDS];
 	struct bench_aliased aliased;
 };
 
 static int plan_share(struct bench_plan *plan, struct everything *all, unsigned int i)
 {
 	const struct bench_cell scan = { .run = run_scan, .ctx = all->bitmap[i], .threads = 1 };
-	struct bench_cell cell = { .run = run_get, .prepare = empty_log, .threads = 1 };
+	struct bench_cell cell = { .run = run_get, .prepare = bench_log_empty, .threads = 1 };
 	int error = plan_op(plan, &scan, "scan twice", percents[i]);
 
-	for (uint64_t page = 0; percents[i] && page < PAGES; page += 100 / percents[i])
-		all->bitmap[i][page / 64] |= UINT64_C(1) << page % 64;
+	bench_log_expect(all->bitmap[i], percents[i]);
 	for (unsigned int manual = 0; !error && manual < 2; manual++) {
-		all->share[manual][i] =
-			(struct share){ &all->setup[manual], percents[i], all->bitmap[i] };
+		all->share[manual][i] = (struct share){ { &all->setup[manual].log, percents[i] },
+							all->bitmap[i] };
 		cell.ctx = &all->share[manual][i];
 		error = plan_op(plan, &cell, manual ? "get (manual)" : "get", percents[i]);
 	}

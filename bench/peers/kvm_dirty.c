@@ -4,35 +4,28 @@
  * log, without a dirty page and with one in a hundred that a guest has written to. Not with all of
  * them: the guest would be writing for most of a minute.
  */
-#include "clock.h"
+#include "bench_log.h"
 #include "kvm_vm.h"
 #include "kvm_writer.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PAGES (KVM_WRITER_CODE / S2_PAGE_SIZE)
-#define WORDS (PAGES / 64)
+_Static_assert(KVM_WRITER_CODE == BENCH_LOG_PAGES * S2_PAGE_SIZE, "the guest writes to all of it");
 
 /* How many dirty pages, in percent. */
 static const unsigned int percents[] = { 0, 1 };
 
 #define NR_PERCENTS (sizeof(percents) / sizeof(percents[0]))
 
-/* A VM in one of the two modes, with the log as it was last got. */
+/* A VM in one of the two modes. */
 struct setup {
+	struct bench_log log;
 	int vm;
-	bool manual;
 	struct kvm_writer writer;
-	uint64_t bitmap[WORDS];
-};
-
-/* One number of the report: so much of @setup's memory is dirty. */
-struct share {
-	struct setup *setup;
-	unsigned int percent;
 };
 
 /* All that is measured, and the memory it is measured with. */
@@ -40,88 +33,43 @@ struct everything {
 	int kvm;
 	char *memory;
 	struct setup setup[2]; /* without manual protection and with it */
-	struct share share[2][NR_PERCENTS];
+	struct bench_log_share share[2][NR_PERCENTS];
 };
 
-static int write_pages(const struct share *share)
+static int write_pages(void *vm, uint64_t step)
 {
-	if (!share->percent)
-		return 0;
-	return kvm_writer_pass(&share->setup->writer, 100 / share->percent);
+	return kvm_writer_pass(&((struct setup *)vm)->writer, step);
 }
 
-static int get_log(struct setup *setup)
+static int get_log(void *vm, const struct kvm_dirty_log *log)
 {
-	const struct kvm_dirty_log log = { .dirty_bitmap = setup->bitmap };
-
-	return kvm_call(setup->vm, KVM_GET_DIRTY_LOG, &log);
+	return kvm_call(((const struct setup *)vm)->vm, KVM_GET_DIRTY_LOG, log);
 }
 
-static int clear_log(struct setup *setup)
+static int clear_log(void *vm, const struct kvm_clear_dirty_log *log)
 {
-	const struct kvm_clear_dirty_log log = { .num_pages = PAGES,
-						 .dirty_bitmap = setup->bitmap };
-
-	return kvm_call(setup->vm, KVM_CLEAR_DIRTY_LOG, &log);
+	return kvm_call(((const struct setup *)vm)->vm, KVM_CLEAR_DIRTY_LOG, log);
 }
 
-/* Cells of the same VM follow each other: takes what the last one left in the log. */
-static int empty_log(void *ctx)
-{
-	struct share *share = ctx;
-	int error = get_log(share->setup);
-
-	return !error && share->setup->manual ? clear_log(share->setup) : error;
-}
-
-static int run_get(struct bench_worker *worker, uint64_t n)
-{
-	const struct share *share = worker->ctx;
-	int error = 0;
-
-	for (uint64_t i = 0; !error && i < n; i++) {
-		uint64_t begin = clock_ns();
-
-		error = write_pages(share);
-		worker->excluded_ns += clock_ns() - begin;
-		if (!error)
-			error = get_log(share->setup);
-	}
-	return error;
-}
-
-static int run_clear(struct bench_worker *worker, uint64_t n)
-{
-	const struct share *share = worker->ctx;
-	int error = 0;
-
-	for (uint64_t i = 0; !error && i < n; i++) {
-		uint64_t begin = clock_ns();
-
-		error = write_pages(share);
-		if (!error)
-			error = get_log(share->setup);
-		worker->excluded_ns += clock_ns() - begin;
-		if (!error)
-			error = clear_log(share->setup);
-	}
-	return error;
-}
+static const struct bench_log_ops log_ops = {
+	.dirty = write_pages,
+	.get = get_log,
+	.clear = clear_log,
+};
 
 /* That the log holds the pages that the guest writes to, and no others. */
-static int check_log(struct share *share)
+static int check_log(struct bench_log_share *share)
 {
-	struct setup *setup = share->setup;
-	int error = write_pages(share);
+	static uint64_t expected[BENCH_LOG_WORDS];
+	int error = bench_log_dirty(share);
 
+	memset(expected, 0, sizeof(expected));
+	bench_log_expect(expected, share->percent);
 	if (!error)
-		error = get_log(setup);
-	for (uint64_t page = 0; page < PAGES; page += 100 / share->percent)
-		setup->bitmap[page / 64] ^= UINT64_C(1) << page % 64;
-	for (unsigned int i = 0; !error && i < WORDS; i++)
-		if (setup->bitmap[i])
-			error = -EPROTO;
-	return error ? error : empty_log(share);
+		error = bench_log_get(share->log);
+	if (!error && memcmp(share->log->bitmap, expected, sizeof(expected)))
+		error = -EPROTO;
+	return error ? error : bench_log_empty(share);
 }
 
 /* The page behind the memory is the writer's code. */
@@ -153,7 +101,7 @@ static int create_vm(struct setup *setup, const struct everything *all)
 
 	setup->vm = kvm_call(all->kvm, KVM_CREATE_VM, NULL);
 	error = setup->vm < 0 ? setup->vm : 0;
-	if (!error && setup->manual)
+	if (!error && setup->log.manual)
 		error = kvm_call(setup->vm, KVM_ENABLE_CAP, &protect);
 	if (!error)
 		error = add_memslots(setup->vm, all->memory);
@@ -163,7 +111,7 @@ static int create_vm(struct setup *setup, const struct everything *all)
 /* Where the guest does not run, the log without dirty pages can still be measured. */
 static bool start_writer(struct setup *setup, const struct everything *all)
 {
-	struct share share = { setup, 1 };
+	struct bench_log_share share = { &setup->log, 1 };
 	int error = kvm_writer_create(&setup->writer, all->kvm, setup->vm,
 				      all->memory + KVM_WRITER_CODE);
 
@@ -178,7 +126,7 @@ static int plan_op(struct bench_plan *plan, const struct bench_cell *cell, const
 		   unsigned int percent)
 {
 	int error = bench_plan_add(plan, cell,
-				   json_pack("{s:s, s:i, s:i}", "op", op, "pages", (int)PAGES,
+				   json_pack("{s:s, s:i, s:i}", "op", op, "pages", (int)BENCH_LOG_PAGES,
 					     "dirty", (int)percent));
 
 	return error ? bench_fail(&kvm_bench_dirty, error, "cannot plan the rounds") : 0;
@@ -186,22 +134,24 @@ static int plan_op(struct bench_plan *plan, const struct bench_cell *cell, const
 
 static int plan_setup(struct bench_plan *plan, struct everything *all, bool manual)
 {
-	struct bench_cell cell = { .prepare = empty_log, .threads = 1 };
+	struct bench_cell cell = { .prepare = bench_log_empty, .threads = 1 };
 	struct setup *setup = &all->setup[manual];
 	unsigned int nr;
 	int error;
 
-	setup->manual = manual;
+	setup->log.ops = &log_ops;
+	setup->log.vm = setup;
+	setup->log.manual = manual;
 	error = create_vm(setup, all);
 	if (error)
 		return error;
 	nr = start_writer(setup, all) ? NR_PERCENTS : 1;
 	for (unsigned int i = 0; !error && i < nr; i++) {
-		all->share[manual][i] = (struct share){ setup, percents[i] };
+		all->share[manual][i] = (struct bench_log_share){ &setup->log, percents[i] };
 		cell.ctx = &all->share[manual][i];
-		cell.run = run_get;
+		cell.run = bench_log_run_get;
 		error = plan_op(plan, &cell, manual ? "get (manual)" : "get", percents[i]);
-		cell.run = run_clear;
+		cell.run = bench_log_run_clear;
 		if (!error && manual)
 			error = plan_op(plan, &cell, "clear (manual)", percents[i]);
 	}

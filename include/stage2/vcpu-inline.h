@@ -132,9 +132,12 @@ S2_API int s2_vcpu_write(struct s2_vcpu *vcpu, uint64_t gpa, const void *data, s
 S2_API int s2_vcpu_read_slow(struct s2_vcpu *vcpu, uint64_t gpa, void *data, size_t len);
 S2_API int s2_vcpu_write_slow(struct s2_vcpu *vcpu, uint64_t gpa, const void *data, size_t len);
 
-#ifndef S2_NO_INLINE_COPIES
-extern inline __attribute__((gnu_inline)) int s2_vcpu_read(struct s2_vcpu *vcpu, uint64_t gpa,
-							   void *data, size_t len)
+/* The library defines it as nothing where it makes them functions. */
+#ifndef S2_INLINE_COPY
+#define S2_INLINE_COPY extern inline __attribute__((gnu_inline))
+#endif
+
+S2_INLINE_COPY int s2_vcpu_read(struct s2_vcpu *vcpu, uint64_t gpa, void *data, size_t len)
 {
 	const char *host = s2_tlb_find(vcpu, gpa, data, len, false);
 
@@ -144,8 +147,7 @@ extern inline __attribute__((gnu_inline)) int s2_vcpu_read(struct s2_vcpu *vcpu,
 	return 0;
 }
 
-extern inline __attribute__((gnu_inline)) int s2_vcpu_write(struct s2_vcpu *vcpu, uint64_t gpa,
-							    const void *data, size_t len)
+S2_INLINE_COPY int s2_vcpu_write(struct s2_vcpu *vcpu, uint64_t gpa, const void *data, size_t len)
 {
 	char *host = s2_tlb_find(vcpu, gpa, data, len, true);
 
@@ -154,7 +156,6 @@ extern inline __attribute__((gnu_inline)) int s2_vcpu_write(struct s2_vcpu *vcpu
 	memcpy(host, data, len);
 	return 0;
 }
-#endif
 
 S2_DEFINE_ACCESS(8, 1)
 S2_DEFINE_ACCESS(16, 2)

@@ -129,11 +129,11 @@ static void guest_return(struct s2_guest *guest)
 {
 	change_mode(guest, 1);
 	s2_schedule_point(S2_STEP_ENTER_MODE);
-	if (!S2_MUTANT(ENTER_IGNORES_REQUESTS))
-		act_on_request(guest);
-	guest->vcpu.tlb = guest->tlb;
 	if (guest->restartable)
 		revive_tlb(guest);
+	else if (!S2_MUTANT(ENTER_IGNORES_REQUESTS))
+		act_on_request(guest);
+	guest->vcpu.tlb = guest->tlb;
 }
 
 static void guest_leave(struct s2_guest *guest)
@@ -240,16 +240,15 @@ S2_API void s2_vcpu_poll_slow(struct s2_vcpu *vcpu)
 {
 	struct s2_guest *guest = (struct s2_guest *)vcpu;
 
-	/* Who has not entered acts on it when it does. */
-	if (guest->thread && guest->restartable && !in_guest_mode(guest)) {
+	if (in_guest_mode(guest)) {
+		act_on_request(guest);
+		change_mode(guest, 2);
+		wake_flushers(guest);
+	} else if (guest->thread) {
+		/* Between two restartable accesses. Who has not entered acts on it when it does. */
 		s2_guest_begin_access(guest);
 		s2_guest_end_access(guest);
 	}
-	if (!in_guest_mode(guest))
-		return;
-	act_on_request(guest);
-	change_mode(guest, 2);
-	wake_flushers(guest);
 }
 
 bool s2_guest_request_flush(struct s2_guest *guest)

@@ -178,18 +178,6 @@ void s2_down_read_non_owner(struct s2_rwsem *sem)
 	queue_and_wait(sem, false);
 }
 
-void s2_down_read(struct s2_rwsem *sem)
-{
-	s2_down_read_non_owner(sem);
-	S2_LOCK_ACQUIRED(sem, sem->rank, S2_LOCK_SHARED, false);
-}
-
-void s2_up_read(struct s2_rwsem *sem)
-{
-	S2_LOCK_RELEASED(sem);
-	s2_up_read_non_owner(sem);
-}
-
 static bool write_try(struct s2_rwsem *sem)
 {
 	uint32_t free = 0;

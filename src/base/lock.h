@@ -82,8 +82,6 @@ struct s2_rwsem {
 };
 
 void s2_rwsem_init(struct s2_rwsem *sem, enum s2_lock_rank rank);
-void s2_down_read(struct s2_rwsem *sem);
-void s2_up_read(struct s2_rwsem *sem);
 void s2_down_write(struct s2_rwsem *sem);
 bool s2_down_write_trylock(struct s2_rwsem *sem);
 void s2_up_write(struct s2_rwsem *sem);

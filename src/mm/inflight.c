@@ -196,10 +196,11 @@ void s2_inflight_range(const struct s2_invalidation *inv, uint64_t *start, uint6
 {
 	struct s2_inflight_entry *entry = inv->entry;
 
-	*start = inv->start;
-	*end = inv->end;
-	if (!entry)
+	if (!entry) {
+		*start = inv->start;
+		*end = inv->end;
 		return;
+	}
 	*start = atomic_load_explicit(&entry->start, memory_order_relaxed);
 	*end = atomic_load_explicit(&entry->end, memory_order_relaxed) & ~S2_INFLIGHT_TURN_MASK;
 }

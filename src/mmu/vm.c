@@ -3,6 +3,7 @@
 #include "memslot/vm.h"
 
 #include "base/alloc.h"
+#include "base/reserved.h"
 #include "memslot/garbage.h"
 #include "memslot/vm_list.h"
 #include "mm/mm.h"
@@ -34,10 +35,7 @@ static bool config_allowed(const struct s2_vm_config *config)
 		return false;
 	if (config->dirty_initially_set && !config->manual_dirty_protect)
 		return false;
-	for (unsigned i = 0; i < sizeof(config->reserved) / sizeof(config->reserved[0]); i++)
-		if (config->reserved[i])
-			return false;
-	return true;
+	return S2_RESERVED_UNUSED(config);
 }
 
 static void init(struct s2_vm *vm, struct s2_mm *mm, const struct s2_vm_config *config)

@@ -3,6 +3,7 @@
 #include "mm/mm.h"
 
 #include "base/alloc.h"
+#include "base/reserved.h"
 #include "memslot/garbage.h"
 #include "memslot/vm.h"
 
@@ -34,10 +35,7 @@ static bool config_allowed(const struct s2_mm_config *config)
 		return false;
 	if (entries > S2_INFLIGHT_MAX || (entries & (entries - 1)))
 		return false;
-	for (unsigned i = 0; i < sizeof(config->reserved) / sizeof(config->reserved[0]); i++)
-		if (config->reserved[i])
-			return false;
-	return true;
+	return S2_RESERVED_UNUSED(config);
 }
 
 static int init(struct s2_mm *mm, const struct s2_mm_config *config, const struct s2_allocator *a)

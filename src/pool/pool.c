@@ -3,6 +3,7 @@
 #include "pool/pool.h"
 
 #include "base/alloc.h"
+#include "base/reserved.h"
 #include "base/guest_mode.h"
 
 #include <errno.h>
@@ -36,10 +37,7 @@ static bool config_allowed(const struct s2_pool_config *config)
 	for (unsigned i = 0; i < S2_POOL_TIERS; i++)
 		if (!tier_allowed(config, i))
 			return false;
-	for (unsigned i = 0; i < sizeof(config->reserved) / sizeof(config->reserved[0]); i++)
-		if (config->reserved[i])
-			return false;
-	return true;
+	return S2_RESERVED_UNUSED(config);
 }
 
 static int init(struct s2_pool *pool, const struct s2_pool_config *config)

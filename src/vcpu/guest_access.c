@@ -16,8 +16,8 @@
  *	guest mode: acts on the request
  *	would use the page it brought along: gone
  */
-/* Here the copies are functions. */
-#define S2_NO_INLINE_COPIES
+/* Of the inline copies, this file makes the functions. */
+#define S2_INLINE_COPY
 
 #include "vcpu/vcpu.h"
 
@@ -399,25 +399,4 @@ int s2_vcpu_read_slow(struct s2_vcpu *vcpu, uint64_t gpa, void *data, size_t len
 int s2_vcpu_write_slow(struct s2_vcpu *vcpu, uint64_t gpa, const void *data, size_t len)
 {
 	return copy_anywhere(vcpu, gpa, (char *)data, len, S2_ACCESS_WRITE);
-}
-
-/* What the header has inline, for those who call. */
-int s2_vcpu_read(struct s2_vcpu *vcpu, uint64_t gpa, void *data, size_t len)
-{
-	const char *host = s2_tlb_find(vcpu, gpa, data, len, false);
-
-	if (!host)
-		return s2_vcpu_read_slow(vcpu, gpa, data, len);
-	memcpy(data, host, len);
-	return 0;
-}
-
-int s2_vcpu_write(struct s2_vcpu *vcpu, uint64_t gpa, const void *data, size_t len)
-{
-	char *host = s2_tlb_find(vcpu, gpa, data, len, true);
-
-	if (!host)
-		return s2_vcpu_write_slow(vcpu, gpa, data, len);
-	memcpy(host, data, len);
-	return 0;
 }

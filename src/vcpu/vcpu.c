@@ -3,6 +3,7 @@
 #include "vcpu/vcpu.h"
 
 #include "base/alloc.h"
+#include "base/reserved.h"
 #include "base/rseq.h"
 #include "mm/mm.h"
 
@@ -11,10 +12,7 @@
 
 static bool config_allowed(const struct s2_vcpu_config *config)
 {
-	for (unsigned i = 0; i < sizeof(config->reserved) / sizeof(config->reserved[0]); i++)
-		if (config->reserved[i])
-			return false;
-	return (unsigned)config->shootdown <= S2_SHOOTDOWN_RSEQ;
+	return (unsigned)config->shootdown <= S2_SHOOTDOWN_RSEQ && S2_RESERVED_UNUSED(config);
 }
 
 int s2_vcpu_create(struct s2_vm *vm, const struct s2_vcpu_config *config, struct s2_vcpu **vcpu)

@@ -34,14 +34,14 @@ static void *visit(void *arg)
 	if (visitor->writes)
 		s2_down_write(visitor->sem);
 	else
-		s2_down_read(visitor->sem);
+		s2_down_read_non_owner(visitor->sem);
 	visitor->turn = atomic_fetch_add(visitor->turns, 1);
 	atomic_store(&visitor->inside, true);
 	until_true(&visitor->may_leave);
 	if (visitor->writes)
 		s2_up_write(visitor->sem);
 	else
-		s2_up_read(visitor->sem);
+		s2_up_read_non_owner(visitor->sem);
 	return NULL;
 }
 
@@ -112,10 +112,10 @@ static void test_a_waiting_writer_stops_new_readers(void **state)
 
 	(void)state;
 	s2_rwsem_init(&sem, S2_RANK_GATE);
-	s2_down_read(&sem);
+	s2_down_read_non_owner(&sem);
 	arrive_and_queue(&writer, &sem, true, &turns);
 	arrive_and_queue(&reader, &sem, false, &turns);
-	s2_up_read(&sem);
+	s2_up_read_non_owner(&sem);
 	until_true(&writer.inside);
 	until_asleep(reader.thread, &reader.tid);
 	assert_false(atomic_load(&reader.inside));
@@ -184,11 +184,11 @@ static void test_trylock_takes_only_a_free_semaphore(void **state)
 	assert_false(s2_down_write_trylock(&sem));
 	s2_up_write(&sem);
 	assert_false(s2_rwsem_owned(&sem));
-	s2_down_read(&sem);
+	s2_down_read_non_owner(&sem);
 	assert_false(s2_down_write_trylock(&sem));
 	arrive_and_queue(&writer, &sem, true, &turns);
 	assert_false(s2_down_write_trylock(&sem));
-	s2_up_read(&sem);
+	s2_up_read_non_owner(&sem);
 	until_true(&writer.inside);
 	assert_false(s2_rwsem_owned(&sem));
 	leave(&writer);
@@ -267,9 +267,9 @@ static void *stress_rwsem(void *arg)
 				s2_up_write(&stress->sem);
 			}
 		} else {
-			s2_down_read(&stress->sem);
+			s2_down_read_non_owner(&stress->sem);
 			look(stress);
-			s2_up_read(&stress->sem);
+			s2_up_read_non_owner(&stress->sem);
 		}
 	}
 	return NULL;
