@@ -44,6 +44,8 @@ struct s2_pool_tier;
  *         a tier that returns damaged bytes is found out.
  * @drop:  the slot is not needed any more; perhaps it never was.
  * @destroy: no slot is in use.
+ * @store_many, @load_many: the same of @n pages at once, 1 to S2_POOL_BATCH; each page's
+ *         answer is in @results. NULL: what is as well done one by one.
  */
 struct s2_pool_tier_ops {
 	const char *name;
@@ -51,7 +53,13 @@ struct s2_pool_tier_ops {
 	int (*load)(struct s2_pool_tier *tier, uint64_t slot, void *page);
 	void (*drop)(struct s2_pool_tier *tier, uint64_t slot);
 	void (*destroy)(struct s2_pool_tier *tier);
+	void (*store_many)(struct s2_pool_tier *tier, unsigned n, const void *const pages[],
+			   uint64_t slots[], int results[]);
+	void (*load_many)(struct s2_pool_tier *tier, unsigned n, const uint64_t slots[],
+			  void *const pages[], int results[]);
 };
+
+#define S2_POOL_BATCH 64
 
 /* The beginning of each tier's own structure. @slot is below 2^S2_POOL_SLOT_BITS. */
 struct s2_pool_tier {
