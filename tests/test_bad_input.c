@@ -11,7 +11,7 @@
  *               s2_change_pte                      NULL; token closed, of another s2_mm; hva
  *                                                  misaligned, outside; page of 2 MiB, misaligned
  *               s2_clear_flush_young, _clear_young,
- *               s2_test_young                      NULL; empty, backward, misaligned, wrapping
+ *               s2_test_young, _young_pages        NULL; empty, backward, misaligned, wrapping
  *               s2_release                         NULL; twice
  *   vm.h        s2_vm_create                       NULL; each field of the config; inside a pair
  *               s2_vm_put                          NULL
@@ -353,10 +353,15 @@ static void test_change_pte(void **state)
 
 static void young_calls(struct small_vm *small)
 {
+	uint64_t bits = UNTOUCHED;
+
 	for (unsigned i = 0; i < NR_BAD_RANGES; i++) {
 		assert_false(
 			s2_clear_flush_young(small->mm, bad_ranges[i].start, bad_ranges[i].end));
 		assert_false(s2_clear_young(small->mm, bad_ranges[i].start, bad_ranges[i].end));
+		assert_int_equal(s2_test_young_pages(small->mm, bad_ranges[i].start,
+						     bad_ranges[i].end, &bits),
+				 -EINVAL);
 	}
 	assert_false(s2_clear_flush_young(NULL, FRAME_HVA, FRAME_HVA + PAGE));
 	assert_false(s2_clear_young(NULL, FRAME_HVA, FRAME_HVA + PAGE));
@@ -364,6 +369,9 @@ static void young_calls(struct small_vm *small)
 	assert_false(s2_test_young(small->mm, FRAME_HVA + 1));
 	assert_false(s2_test_young(small->mm, UINT64_MAX));
 	assert_false(s2_test_young(small->mm, UINT64_MAX - PAGE + 1));
+	assert_int_equal(s2_test_young_pages(NULL, FRAME_HVA, FRAME_HVA + PAGE, &bits), -EINVAL);
+	assert_int_equal(s2_test_young_pages(small->mm, FRAME_HVA, FRAME_HVA + PAGE, NULL), -EINVAL);
+	assert_int_equal(bits, UNTOUCHED);
 }
 
 /* Refused, not only answered with false: what is young stays so. */

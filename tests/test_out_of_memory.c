@@ -489,6 +489,7 @@ static void notifier_calls(struct small_vm *small)
 	struct s2_page page = { frame_provider_word(&small->host, 9), S2_PAGE_SHIFT, false };
 	unsigned long calls;
 	struct s2_invalidation inv;
+	uint64_t bits[2];
 
 	fill(small, MANY, 0);
 	assert_guest_reads(small->vcpu, 4, 4);
@@ -503,6 +504,7 @@ static void notifier_calls(struct small_vm *small)
 	s2_clear_flush_young(small->mm, FRAME_HVA_OF(0), FRAME_HVA_OF(90));
 	s2_clear_young(small->mm, FRAME_HVA_OF(0), FRAME_HVA_OF(90));
 	s2_test_young(small->mm, FRAME_HVA_OF(0));
+	s2_test_young_pages(small->mm, FRAME_HVA_OF(0), FRAME_HVA_OF(90), bits);
 	s2_release(small->mm);
 	assert_int_equal(small->memory.calls, calls);
 }

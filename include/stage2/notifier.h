@@ -94,6 +94,26 @@ S2_API bool s2_clear_young(struct s2_mm *mm, uint64_t start, uint64_t end);
 S2_API bool s2_test_young(struct s2_mm *mm, uint64_t hva);
 
 /*
+ * test_young of each page of [@start, @end), in one walk: 1 if any was accessed, by
+ * whichever guest, 0 if none. It clears no accessed bit. A 2 MiB leaf has one such bit,
+ * which is that of all of its pages.
+ *
+ * @bitmap: bit i % 64 of word i / 64 is page i's, counted from @start; of as many words as
+ *          hold the bits of the range, which are written whole, so that the bits beyond the
+ *          last page are 0. What was in it before does not matter.
+ *
+ * The mmu_lock of a VM is taken once, not once for each page (or once more, for memslots
+ * of its with others' in between), and held throughout, so that faults wait: a range of
+ * many GiB is better asked about in parts. May sleep for it.
+ *
+ * -EINVAL: a NULL pointer, or a range that is empty, wraps or is misaligned; @bitmap is as it was.
+ * Kernel: has none. mmu_notifier_test_clear_young(), proposed in 2023 (Yu Zhao, "mm/kvm: add
+ * mmu_notifier_test_clear_young()") and not merged, took a bitmap too; it counted from
+ * the end, and could clear what it found.
+ */
+S2_API int s2_test_young_pages(struct s2_mm *mm, uint64_t start, uint64_t end, uint64_t *bitmap);
+
+/*
  * The address space is going away: zaps every SPTE of every VM, and every later
  * fault fails with -EFAULT. Memslots stay until their VMs go. Calling it again
  * does nothing; NULL is ignored. May sleep.

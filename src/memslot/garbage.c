@@ -37,7 +37,7 @@ void s2_garbage_memslot(struct s2_mm *mm, struct s2_memslot *slot)
 	mm->fresh.memslots = slot;
 	mm->fresh.bytes += sizeof(*slot);
 	if (slot->dirty_bitmap && !slot->bitmap_passed)
-		mm->fresh.bytes += s2_dirty_words(slot->npages) * sizeof(uint64_t);
+		mm->fresh.bytes += s2_bitmap_words(slot->npages) * sizeof(uint64_t);
 }
 
 void s2_garbage_vm_list(struct s2_mm *mm, struct s2_vm_list *list)

@@ -59,8 +59,8 @@ static inline bool s2_memslot_readonly(const struct s2_memslot *slot)
 	return slot->flags & KVM_MEM_READONLY;
 }
 
-/* Words of 64 bits in the dirty bitmap of @npages pages. */
-static inline uint64_t s2_dirty_words(uint64_t npages)
+/* Words of 64 bits in a bitmap of @npages pages. */
+static inline uint64_t s2_bitmap_words(uint64_t npages)
 {
 	return (npages + 63) / 64;
 }

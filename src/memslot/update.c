@@ -97,7 +97,7 @@ static void set_all_dirty(struct s2_memslot *slot)
 static int prepare_bitmap(struct s2_update *up)
 {
 	const struct s2_allocator *a = &up->vm->mm->allocator;
-	uint64_t words = s2_dirty_words(up->new->npages);
+	uint64_t words = s2_bitmap_words(up->new->npages);
 
 	if (!s2_memslot_logs_dirty(up->new))
 		return 0;

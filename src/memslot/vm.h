@@ -23,12 +23,24 @@ struct s2_table;
 #define S2_SLOT_CHUNK 512
 #define S2_SLOT_CHUNKS (32768 / S2_SLOT_CHUNK)
 
+/* A bit for each page from the address @start on: test_young_pages' answer. */
+struct s2_young_bits {
+	uint64_t start;
+	uint64_t *words;
+};
+
+/* union kvm_mmu_notifier_arg: what one kind of call brings along for its handler. */
+union s2_notifier_arg {
+	const struct s2_page *page;        /* change_pte's */
+	const struct s2_young_bits *young; /* test_young_pages' */
+};
+
 /* struct kvm_gfn_range: the part of one memslot that a notifier call is about. */
 struct s2_gfn_range {
 	struct s2_memslot *slot;
 	uint64_t start; /* gfns, half-open */
 	uint64_t end;
-	const struct s2_page *page; /* change_pte's */
+	union s2_notifier_arg arg;
 };
 
 /*
@@ -40,6 +52,7 @@ struct s2_mmu_ops {
 	bool (*unmap_gfn_range)(struct s2_vm *vm, const struct s2_gfn_range *range);
 	bool (*set_spte_gfn)(struct s2_vm *vm, const struct s2_gfn_range *range);
 	bool (*age_gfn)(struct s2_vm *vm, const struct s2_gfn_range *range);
+	/* Sets the bits of @range->arg.young whose pages were accessed, and clears none. */
 	bool (*test_age_gfn)(struct s2_vm *vm, const struct s2_gfn_range *range);
 	bool (*write_protect)(struct s2_vm *vm, const struct s2_gfn_range *range);
 	/* Zaps, flushes and frees the tables that are empty then. Sleeps. */

@@ -70,7 +70,7 @@ static uint64_t log_word(struct s2_memslot *slot, uint64_t word)
 /* To anywhere, so without asking for alignment. */
 static void copy_log(struct s2_memslot *slot, char *to)
 {
-	for (uint64_t word = 0; word < s2_dirty_words(slot->npages); word++) {
+	for (uint64_t word = 0; word < s2_bitmap_words(slot->npages); word++) {
 		uint64_t bits = log_word(slot, word);
 
 		memcpy(to + word * sizeof(bits), &bits, sizeof(bits));
@@ -108,7 +108,7 @@ static bool take_word(struct s2_vm *vm, struct s2_memslot *slot, uint64_t word, 
  */
 static void take_log(struct s2_vm *vm, struct s2_memslot *slot, uint64_t *bits)
 {
-	uint64_t words = s2_dirty_words(slot->npages), word = 0;
+	uint64_t words = s2_bitmap_words(slot->npages), word = 0;
 	bool flush = false;
 
 	if (S2_MUTANT(DIRTY_BITS_LOST))
@@ -144,7 +144,7 @@ static int get_locked(struct s2_vm *vm, const struct kvm_dirty_log *log)
 		copy_log(slot, log->dirty_bitmap);
 		return 0;
 	}
-	size = s2_dirty_words(slot->npages) * sizeof(*bits);
+	size = s2_bitmap_words(slot->npages) * sizeof(*bits);
 	bits = s2_zalloc(a, size, sizeof(*bits));
 	if (!bits)
 		return -ENOMEM;
@@ -180,7 +180,7 @@ static void clear_log(struct s2_vm *vm, struct s2_memslot *slot, uint64_t first,
 	bool flush = false;
 
 	s2_write_lock(&vm->mmu_lock);
-	for (uint64_t word = 0; word < s2_dirty_words(num); word++) {
+	for (uint64_t word = 0; word < s2_bitmap_words(num); word++) {
 		uint64_t mask = bits[word] & log_word(slot, first / 64 + word);
 
 		if (!mask)
@@ -210,7 +210,7 @@ static int clear_locked(struct s2_vm *vm, const struct kvm_clear_dirty_log *log)
 		return -EINVAL;
 	if (!log->num_pages)
 		return 0;
-	size = s2_dirty_words(log->num_pages) * sizeof(*bits);
+	size = s2_bitmap_words(log->num_pages) * sizeof(*bits);
 	bits = a->alloc(a->ctx, size, sizeof(*bits));
 	if (!bits)
 		return -ENOMEM;

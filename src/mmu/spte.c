@@ -11,8 +11,10 @@
 #include "mm/mm.h"
 #include "mmu/table.h"
 
-static bool zap(struct s2_vm *vm, _Atomic uint64_t *sptep, unsigned shift, void *arg)
+static bool zap(struct s2_vm *vm, _Atomic uint64_t *sptep, uint64_t gfn, unsigned shift,
+		void *arg)
 {
+	(void)gfn;
 	(void)arg;
 	/* Release: see s2_guest_request_flush(), which comes after. */
 	atomic_store_explicit(sptep, 0, memory_order_release);
@@ -28,13 +30,14 @@ bool s2_mmu_unmap_gfn_range(struct s2_vm *vm, const struct s2_gfn_range *range)
 	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
 }
 
-static bool set_spte(struct s2_vm *vm, _Atomic uint64_t *sptep, unsigned shift, void *arg)
+static bool set_spte(struct s2_vm *vm, _Atomic uint64_t *sptep, uint64_t gfn, unsigned shift,
+		     void *arg)
 {
 	const struct s2_page *page = arg;
 
 	/* A writable page is for the next fault to map, which asks for what is needed. */
 	if (page->writable || shift != S2_PAGE_SHIFT)
-		return zap(vm, sptep, shift, NULL);
+		return zap(vm, sptep, gfn, shift, NULL);
 	atomic_store_explicit(sptep, (uint64_t)(uintptr_t)page->addr | S2_SPTE_PRESENT | S2_SPTE_LEAF,
 			      memory_order_release);
 	return true;
@@ -42,15 +45,17 @@ static bool set_spte(struct s2_vm *vm, _Atomic uint64_t *sptep, unsigned shift, 
 
 bool s2_mmu_set_spte_gfn(struct s2_vm *vm, const struct s2_gfn_range *range)
 {
-	const struct s2_leaf_visit visit = { .visit = set_spte, .arg = (void *)range->page };
+	const struct s2_leaf_visit visit = { .visit = set_spte, .arg = (void *)range->arg.page };
 
 	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
 	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
 }
 
-static bool age(struct s2_vm *vm, _Atomic uint64_t *sptep, unsigned shift, void *arg)
+static bool age(struct s2_vm *vm, _Atomic uint64_t *sptep, uint64_t gfn, unsigned shift,
+		void *arg)
 {
 	(void)vm;
+	(void)gfn;
 	(void)shift;
 	(void)arg;
 	return atomic_fetch_and_explicit(sptep, ~S2_SPTE_ACCESSED, memory_order_relaxed) &
@@ -65,27 +70,50 @@ bool s2_mmu_age_gfn(struct s2_vm *vm, const struct s2_gfn_range *range)
 	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
 }
 
-static bool test_age(struct s2_vm *vm, _Atomic uint64_t *sptep, unsigned shift, void *arg)
+/* Pages [first, end) of those that the bits are of. */
+static void set_young(const struct s2_young_bits *young, uint64_t first, uint64_t end)
 {
+	for (uint64_t page = first, next; page < end; page = next) {
+		next = (page | 63) + 1 < end ? (page | 63) + 1 : end;
+		young->words[page / 64] |= UINT64_MAX >> (64 - (next - page)) << (page % 64);
+	}
+}
+
+/*
+ * By way of the memslot, since it is host addresses that are asked about: a page may be
+ * in many memslots, and in many VMs, and is young if it is in one of them.
+ */
+static bool test_age(struct s2_vm *vm, _Atomic uint64_t *sptep, uint64_t gfn, unsigned shift,
+		     void *arg)
+{
+	const struct s2_gfn_range *range = arg;
+	const struct s2_young_bits *young = range->arg.young;
+	uint64_t last = gfn | ((UINT64_C(1) << (shift - S2_PAGE_SHIFT)) - 1), first;
+	uint64_t end = last < range->end ? last + 1 : range->end;
+
 	(void)vm;
-	(void)shift;
-	(void)arg;
-	return atomic_load_explicit(sptep, memory_order_relaxed) & S2_SPTE_ACCESSED;
+	if (!(atomic_load_explicit(sptep, memory_order_relaxed) & S2_SPTE_ACCESSED))
+		return false;
+	first = (s2_memslot_gfn_to_hva(range->slot, gfn) - young->start) >> S2_PAGE_SHIFT;
+	set_young(young, first, first + (end - gfn));
+	return true;
 }
 
 bool s2_mmu_test_age_gfn(struct s2_vm *vm, const struct s2_gfn_range *range)
 {
-	const struct s2_leaf_visit visit = { .visit = test_age };
+	const struct s2_leaf_visit visit = { .visit = test_age, .arg = (void *)range };
 
+	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
 	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
 }
 
-static bool write_protect(struct s2_vm *vm, _Atomic uint64_t *sptep, unsigned shift, void *arg)
+static bool write_protect(struct s2_vm *vm, _Atomic uint64_t *sptep, uint64_t gfn, unsigned shift,
+			  void *arg)
 {
 	(void)arg;
 	/* A log is kept by 4 KiB: a 2 MiB leaf goes, and comes back in small ones. */
 	if (shift == S2_HUGE_SHIFT)
-		return zap(vm, sptep, shift, NULL);
+		return zap(vm, sptep, gfn, shift, NULL);
 	return atomic_fetch_and_explicit(sptep, ~(S2_SPTE_WRITABLE | S2_SPTE_DIRTY),
 					 memory_order_release) &
 	       S2_SPTE_WRITABLE;

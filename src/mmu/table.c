@@ -71,9 +71,9 @@ _Atomic uint64_t *s2_table_reach(struct s2_vm *vm, uint64_t gfn, unsigned level,
 	return sptep;
 }
 
-/* Four levels deep at most. */
-static bool visit_table(struct s2_vm *vm, struct s2_table *table, unsigned level, uint64_t start,
-			uint64_t end, const struct s2_leaf_visit *visit)
+/* Four levels deep at most. @start is where visit() has its gfn, and stays in that register. */
+static bool visit_table(struct s2_vm *vm, struct s2_table *table, uint64_t start, uint64_t end,
+			unsigned level, const struct s2_leaf_visit *visit)
 {
 	uint64_t step = pages_per_spte(level), next;
 	bool ret = false;
@@ -86,11 +86,11 @@ static bool visit_table(struct s2_vm *vm, struct s2_table *table, unsigned level
 		if (!s2_spte_present(spte))
 			continue;
 		if (s2_spte_is_leaf(spte, level))
-			ret |= visit->visit(vm, sptep, level == 1 ? S2_PAGE_SHIFT : S2_HUGE_SHIFT,
-					    visit->arg);
+			ret |= visit->visit(vm, sptep, gfn,
+					    level == 1 ? S2_PAGE_SHIFT : S2_HUGE_SHIFT, visit->arg);
 		else
-			ret |= visit_table(vm, s2_spte_child(spte), level - 1, gfn, next < end ? next : end,
-					   visit);
+			ret |= visit_table(vm, s2_spte_child(spte), gfn, next < end ? next : end,
+					   level - 1, visit);
 	}
 	return ret;
 }
@@ -104,7 +104,7 @@ bool s2_table_for_each_leaf(struct s2_vm *vm, uint64_t start, uint64_t end,
 			    const struct s2_leaf_visit *visit)
 {
 	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
-	return visit_table(vm, vm->mmu_root, S2_TABLE_LEVELS, limit(start), limit(end), visit);
+	return visit_table(vm, vm->mmu_root, limit(start), limit(end), S2_TABLE_LEVELS, visit);
 }
 
 static bool empty(struct s2_table *table)

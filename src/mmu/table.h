@@ -48,8 +48,12 @@ struct s2_walk_result {
 
 /* What is done to the leaves of a range: zapped, aged, ... */
 struct s2_leaf_visit {
-	/* Called for every present leaf; returns whether a flush is due, or the page is young. */
-	bool (*visit)(struct s2_vm *vm, _Atomic uint64_t *sptep, unsigned shift, void *arg);
+	/*
+	 * Called for every present leaf, with the first gfn of the range that it maps;
+	 * returns whether a flush is due, or the page is young.
+	 */
+	bool (*visit)(struct s2_vm *vm, _Atomic uint64_t *sptep, uint64_t gfn, unsigned shift,
+		      void *arg);
 	void *arg;
 };
 

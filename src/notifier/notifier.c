@@ -19,6 +19,7 @@
 #include "notifier/invalidate.h"
 
 #include <errno.h>
+#include <string.h>
 
 /*
  * struct s2_invalidation.token: the s2_mm, whose lower bits are free, and one of
@@ -44,6 +45,7 @@ static uintptr_t token_of(const struct s2_mm *mm, unsigned kind)
 /*
  * struct kvm_hva_range of the patch.
  *
+ * @arg:          what the handler needs beside the range.
  * @handler:      for each memslot in the range, under mmu_lock; NULL if there is
  *                nothing to do but on_lock.
  * @on_lock:      each time mmu_lock is taken, before any handler.
@@ -54,7 +56,7 @@ static uintptr_t token_of(const struct s2_mm *mm, unsigned kind)
 struct s2_hva_range {
 	uint64_t start;
 	uint64_t end;
-	const struct s2_page *page;
+	union s2_notifier_arg arg;
 	bool (*handler)(struct s2_vm *vm, const struct s2_gfn_range *range);
 	void (*on_lock)(struct s2_vm *vm, uint64_t start, uint64_t end);
 	bool must_lock;
@@ -126,7 +128,7 @@ static struct s2_gfn_range gfn_range(struct s2_memslot *slot, const struct s2_hv
 		.slot = slot,
 		.start = s2_memslot_hva_to_gfn(slot, start),
 		.end = s2_memslot_hva_to_gfn(slot, end),
-		.page = range->page,
+		.arg = range->arg,
 	};
 }
 
@@ -580,7 +582,7 @@ int s2_change_pte(struct s2_mm *mm, struct s2_invalidation *inv, uint64_t hva,
 	struct s2_hva_range range = {
 		.start = hva,
 		.end = hva + S2_PAGE_SIZE,
-		.page = page,
+		.arg.page = page,
 		.handler = set_spte_gfn,
 		.flush_on_ret = true,
 		.may_block = true,
@@ -634,13 +636,12 @@ static bool test_age_gfn(struct s2_vm *vm, const struct s2_gfn_range *range)
 	return vm->ops->test_age_gfn(vm, range);
 }
 
-static bool walk_young(struct s2_mm *mm, uint64_t start, uint64_t end, bool flush,
-		       bool (*handler)(struct s2_vm *vm, const struct s2_gfn_range *range))
+static bool clear_young(struct s2_mm *mm, uint64_t start, uint64_t end, bool flush)
 {
 	struct s2_hva_range range = {
 		.start = start,
 		.end = end,
-		.handler = handler,
+		.handler = age_gfn,
 		.flush_on_ret = flush,
 		.may_block = true,
 	};
@@ -652,17 +653,36 @@ static bool walk_young(struct s2_mm *mm, uint64_t start, uint64_t end, bool flus
 
 bool s2_clear_flush_young(struct s2_mm *mm, uint64_t start, uint64_t end)
 {
-	return walk_young(mm, start, end, true, age_gfn);
+	return clear_young(mm, start, end, true);
 }
 
 bool s2_clear_young(struct s2_mm *mm, uint64_t start, uint64_t end)
 {
-	return walk_young(mm, start, end, false, age_gfn);
+	return clear_young(mm, start, end, false);
+}
+
+int s2_test_young_pages(struct s2_mm *mm, uint64_t start, uint64_t end, uint64_t *bitmap)
+{
+	const struct s2_young_bits bits = { .start = start, .words = bitmap };
+	struct s2_hva_range range = {
+		.start = start,
+		.end = end,
+		.arg.young = &bits,
+		.handler = test_age_gfn,
+		.may_block = true,
+	};
+
+	if (!mm || !bitmap || bad_range(start, end))
+		return -EINVAL;
+	memset(bitmap, 0, s2_bitmap_words((end - start) >> S2_PAGE_SHIFT) * sizeof(*bitmap));
+	return walk_outside_pairs(mm, &range);
 }
 
 bool s2_test_young(struct s2_mm *mm, uint64_t hva)
 {
-	return walk_young(mm, hva, hva + S2_PAGE_SIZE, false, test_age_gfn);
+	uint64_t bit;
+
+	return s2_test_young_pages(mm, hva, hva + S2_PAGE_SIZE, &bit) > 0;
 }
 
 void s2_release(struct s2_mm *mm)

@@ -272,10 +272,23 @@ static void expect_young(struct runner *run, bool library, enum flat_young model
 		expect(run, "young", library, model == FLAT_YOUNG);
 }
 
+/* What is about to be cleared, page by page. */
+static void expect_young_pages(struct runner *run, const struct op *op)
+{
+	uint64_t start = HOST_HVA_OF(op->page), bits[(HOST_PAGES + 63) / 64];
+
+	if (op->pages > HOST_PAGES || s2_test_young_pages(run->mm, start, range_end(op), bits) < 0)
+		return;
+	for (unsigned i = 0; i < op->pages; i++)
+		expect_young(run, bits[i / 64] >> (i % 64) & 1,
+			     flat_test_young(&run->flat, start + i * S2_PAGE_SIZE));
+}
+
 static void run_clear_flush_young(struct runner *run, const struct op *op)
 {
 	uint64_t start = HOST_HVA_OF(op->page), end = range_end(op);
 
+	expect_young_pages(run, op);
 	expect_young(run, s2_clear_flush_young(run->mm, start, end),
 		     flat_clear_young(&run->flat, start, end, true));
 }
@@ -284,6 +297,7 @@ static void run_clear_young(struct runner *run, const struct op *op)
 {
 	uint64_t start = HOST_HVA_OF(op->page), end = range_end(op);
 
+	expect_young_pages(run, op);
 	expect_young(run, s2_clear_young(run->mm, start, end),
 		     flat_clear_young(&run->flat, start, end, false));
 }

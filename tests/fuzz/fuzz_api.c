@@ -638,18 +638,36 @@ static void call_copy(struct world *w)
 
 /* ---- ages, logs, and the rest ---- */
 
+/* All pages in one call: as the pages that are asked about one by one. */
+static void check_young_pages(struct model_mm *mm, uint64_t start, unsigned npages, unsigned page)
+{
+	uint64_t bits[PAGES / 64], end = start + npages * PAGE;
+	bool any = false;
+	int ret;
+
+	memset(bits, 0xa5, sizeof(bits));
+	ret = s2_test_young_pages(mm->mm, start, end, bits);
+	for (unsigned i = 0; i < (npages + 63) / 64; i++)
+		any |= bits[i] != 0;
+	CHECK(ret == any);
+	CHECK(npages % 64 == 0 || !(bits[npages / 64] >> (npages % 64)));
+	CHECK(s2_test_young(mm->mm, start + page * PAGE) == (bits[page / 64] >> (page % 64) & 1));
+}
+
 static void call_young(struct world *w)
 {
 	struct model_vcpu *vcpu = &w->vcpus[pick(w, VCPUS)];
 	struct model_mm *mm = &w->mms[pick(w, 2)];
 	unsigned b = byte(w), page = pick_page(w), npages = pick_npages(w);
-	uint64_t start = mm->hva + page * PAGE, value;
+	uint64_t start = mm->hva + page * PAGE, value, none[PAGES / 64];
 
+	check_young_pages(mm, start, npages, (b >> 1) % npages);
 	if (b & 1)
 		s2_clear_young(mm->mm, start, start + npages * PAGE);
 	else
 		s2_clear_flush_young(mm->mm, start, start + npages * PAGE);
 	CHECK(!s2_test_young(mm->mm, start));
+	CHECK(s2_test_young_pages(mm->mm, start, start + npages * PAGE, none) == 0);
 	w->tlbs_keep_old |= b & 1;
 	if (w->tlbs_keep_old || !vcpu->vcpu || !vcpu->inside || vcpu->vm->mm != mm)
 		return;

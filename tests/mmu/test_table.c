@@ -226,17 +226,20 @@ static void test_a_walk_finds_the_huge_leaf_from_any_of_its_pages(void **state)
 
 struct seen {
 	unsigned nr;
-	uint64_t gfn[16];
+	uint64_t gfn[16];   /* of the leaf */
+	uint64_t first[16]; /* of what the visit was told of it */
 	unsigned shift[16];
 };
 
-static bool note(struct s2_vm *vm, _Atomic uint64_t *sptep, unsigned shift, void *arg)
+static bool note(struct s2_vm *vm, _Atomic uint64_t *sptep, uint64_t gfn, unsigned shift,
+		 void *arg)
 {
 	struct seen *seen = arg;
 
 	(void)vm;
 	assert_true(seen->nr < 16);
 	seen->gfn[seen->nr] = s2_spte_addr(atomic_load(sptep)) >> S2_PAGE_SHIFT;
+	seen->first[seen->nr] = gfn;
 	seen->shift[seen->nr++] = shift;
 	return false;
 }
@@ -261,8 +264,10 @@ static void test_a_visit_sees_the_leaves_of_its_range_in_order(void **state)
 			struct seen seen = visit(f, borders[from], borders[to]);
 
 			assert_int_equal(seen.nr, to - from);
-			for (unsigned i = 0; i < seen.nr; i++)
+			for (unsigned i = 0; i < seen.nr; i++) {
 				assert_int_equal(seen.gfn[i], borders[from + i]);
+				assert_int_equal(seen.first[i], borders[from + i]);
+			}
 		}
 	}
 	assert_int_equal(visit(f, 0, UINT64_MAX).nr, NR_BORDERS);
@@ -281,6 +286,7 @@ static void test_a_visit_of_part_of_a_huge_leaf_sees_it_once(void **state)
 	seen = visit(f, LEVEL2_PAGES + 3, LEVEL2_PAGES + 4);
 	assert_int_equal(seen.nr, 1);
 	assert_int_equal(seen.gfn[0], LEVEL2_PAGES);
+	assert_int_equal(seen.first[0], LEVEL2_PAGES + 3);
 	assert_int_equal(seen.shift[0], S2_HUGE_SHIFT);
 	seen = visit(f, 2 * LEVEL2_PAGES - 1, 2 * LEVEL2_PAGES + 1);
 	assert_int_equal(seen.nr, 2);
@@ -289,12 +295,14 @@ static void test_a_visit_of_part_of_a_huge_leaf_sees_it_once(void **state)
 	assert_int_equal(visit(f, 0, LEVEL2_PAGES).nr, 0);
 }
 
-static bool first_only(struct s2_vm *vm, _Atomic uint64_t *sptep, unsigned shift, void *arg)
+static bool first_only(struct s2_vm *vm, _Atomic uint64_t *sptep, uint64_t gfn, unsigned shift,
+		       void *arg)
 {
 	unsigned *calls = arg;
 
 	(void)vm;
 	(void)sptep;
+	(void)gfn;
 	(void)shift;
 	return (*calls)++ == 0;
 }
