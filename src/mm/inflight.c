@@ -81,8 +81,7 @@ static bool claim_elsewhere(struct s2_inflight *table, struct s2_invalidation *i
 		uint64_t seq;
 
 		extend_used(table, (from + i) & table->mask);
-		seq = s2_inflight_try(entry);
-		if (!seq)
+		if (!s2_inflight_try(entry, &seq))
 			continue;
 		if (nested)
 			nested_home = from + i;

@@ -38,7 +38,7 @@
 /* In the lowest bit of @seq: the entry has an occupant. */
 #define S2_INFLIGHT_OCCUPIED UINT64_C(1)
 
-/* What a page-aligned end has room for: which occupant wrote it. */
+/* What a page-aligned end has room for: which occupant wrote it, by its sequence. */
 #define S2_INFLIGHT_TURN_MASK (S2_PAGE_SIZE - 1)
 
 /*
@@ -114,26 +114,25 @@ void s2_inflight_overflow_leave(struct s2_inflight *table, struct s2_invalidatio
 /* The turn of the occupant that made the sequence @seq, for the lower bits of its end. */
 static inline uint64_t s2_inflight_turn(uint64_t seq)
 {
-	return ((seq + 1) / 2) & S2_INFLIGHT_TURN_MASK;
+	return seq & S2_INFLIGHT_TURN_MASK;
 }
 
-/* The sequence of the occupant that the calling thread is now, or 0. */
-static inline uint64_t s2_inflight_try(struct s2_inflight_entry *entry)
+/* False: it is occupied. Else the calling thread is its occupant now, of sequence *@seq. */
+static inline bool s2_inflight_try(struct s2_inflight_entry *entry, uint64_t *seq)
 {
-	uint64_t seq = atomic_load_explicit(&entry->seq, memory_order_relaxed);
+	uint64_t last = atomic_load_explicit(&entry->seq, memory_order_relaxed);
 
+	*seq = last + 1;
 	/*
 	 * Sequentially consistent: it is barrier C. Acquire pairs with the release
 	 * in leave: the last occupant's stores to the entry come before ours.
 	 */
-	if ((seq & S2_INFLIGHT_OCCUPIED) ||
-	    !atomic_compare_exchange_strong_explicit(&entry->seq, &seq, seq + 1,
-						     memory_order_seq_cst, memory_order_relaxed))
-		return 0;
-	return seq + 1;
+	return !(last & S2_INFLIGHT_OCCUPIED) &&
+	       atomic_compare_exchange_strong_explicit(&entry->seq, &last, last + 1,
+						       memory_order_seq_cst, memory_order_relaxed);
 }
 
-/* Writes the range to the entry that the calling thread has claimed. */
+/* Writes the range, page-aligned, to the entry that the calling thread has claimed. */
 static inline void s2_inflight_fill(struct s2_invalidation *inv, struct s2_inflight_entry *entry,
 				    uint64_t seq, uint64_t start, uint64_t end)
 {
@@ -150,8 +149,7 @@ static inline void s2_inflight_fill(struct s2_invalidation *inv, struct s2_infli
 	 * sees the start and the owner. That it comes after barrier C is harmless:
 	 * who finds the entry claimed and an end of another turn waits for it.
 	 */
-	atomic_store_explicit(&entry->end, (end & ~S2_INFLIGHT_TURN_MASK) | s2_inflight_turn(seq),
-			      memory_order_release);
+	atomic_store_explicit(&entry->end, end | s2_inflight_turn(seq), memory_order_release);
 }
 
 /*
@@ -170,8 +168,7 @@ static inline bool s2_inflight_enter_home(struct s2_inflight *table, struct s2_i
 	/* Acquire: that @at is in use was known before the claim, see extend_used(). */
 	if (!home || at >= atomic_load_explicit(&table->used, memory_order_acquire))
 		return false;
-	seq = s2_inflight_try(entry);
-	if (!seq)
+	if (!s2_inflight_try(entry, &seq))
 		return false;
 	s2_inflight_fill(inv, entry, seq, start, end);
 	return true;

@@ -688,7 +688,7 @@ bool s2_test_young(struct s2_mm *mm, uint64_t hva)
 void s2_release(struct s2_mm *mm)
 {
 	struct s2_hva_range range = {
-		.end = UINT64_MAX,
+		.end = -S2_PAGE_SIZE,
 		.handler = unmap_gfn_range,
 		.flush_on_ret = true,
 		.may_block = true,
