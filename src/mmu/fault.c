@@ -38,6 +38,7 @@
 #include "base/rcu.h"
 #include "base/schedule.h"
 #include "mm/mm.h"
+#include "mmu/spte.h"
 #include "notifier/invalidate.h"
 
 #include <errno.h>
@@ -204,6 +205,8 @@ static int install(struct s2_vm *vm, struct s2_fault_state *state, const struct 
 	S2_ASSERT_MMU_LOCK(&vm->mmu_lock);
 	if (huge)
 		sptep = s2_table_reach(vm, gfn, 2, &state->spare);
+	if (!sptep && huge && s2_table_is_hollow(vm, gfn))
+		return -EBUSY;
 	if (!sptep && huge) {
 		in_page = s2_memslot_gfn_to_hva(slot, gfn) & ((UINT64_C(1) << page->shift) - 1);
 		new += in_page;
@@ -235,14 +238,19 @@ static int install(struct s2_vm *vm, struct s2_fault_state *state, const struct 
 	return 0;
 }
 
-/* Rare: the primary MMU put another page there without a notification, or a leaf's size changed. */
+/*
+ * Rare: the primary MMU put another page there without a notification, or a leaf's size
+ * changed; perhaps there is a table in its place, all leaves of which have been zapped.
+ */
 static void make_way(struct s2_vm *vm, uint64_t gfn)
 {
 	struct s2_gfn_range range = { .start = gfn, .end = gfn + 1 };
+	struct s2_table *unhooked;
 
 	s2_write_lock(&vm->mmu_lock);
-	s2_flush_if(vm, vm->ops->unmap_gfn_range(vm, &range), true);
+	unhooked = s2_mmu_zap_tables(vm, &range);
 	s2_write_unlock(&vm->mmu_lock);
+	s2_table_free_list(unhooked, &vm->mm->allocator);
 }
 
 /* Maps @page, or with NULL only finds out whether the provider's error still counts. */

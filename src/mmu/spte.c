@@ -127,6 +127,21 @@ bool s2_mmu_write_protect(struct s2_vm *vm, const struct s2_gfn_range *range)
 	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
 }
 
+struct s2_table *s2_mmu_zap_tables(struct s2_vm *vm, const struct s2_gfn_range *range)
+{
+	struct s2_table *unhooked;
+
+	s2_flush_if(vm, vm->ops->unmap_gfn_range(vm, range), true);
+	unhooked = s2_table_prune(vm, range->start, range->end);
+	/*
+	 * vCPUs in guest mode walk without the lock: nobody starts a walk into an
+	 * unhooked table, and who is inside one has come out when the flush is done.
+	 */
+	if (unhooked && !S2_MUTANT(TABLES_FREED_UNFLUSHED))
+		vm->ops->flush_remote_tlbs(vm, true);
+	return unhooked;
+}
+
 void s2_mmu_zap_memslot(struct s2_vm *vm, const struct s2_gfn_range *range)
 {
 	struct s2_table *unhooked;
@@ -141,14 +156,7 @@ void s2_mmu_zap_memslot(struct s2_vm *vm, const struct s2_gfn_range *range)
 	 */
 	if (!S2_MUTANT(DELETE_KEEPS_SEQUENCE))
 		atomic_fetch_add_explicit(&vm->mmu_invalidate_seq, 1, memory_order_release);
-	s2_flush_if(vm, s2_mmu_unmap_gfn_range(vm, range), true);
-	unhooked = s2_table_prune(vm, range->start, range->end);
-	/*
-	 * vCPUs in guest mode walk without the lock: nobody starts a walk into an
-	 * unhooked table, and who is inside one has come out when the flush is done.
-	 */
-	if (unhooked && !S2_MUTANT(TABLES_FREED_UNFLUSHED))
-		vm->ops->flush_remote_tlbs(vm, true);
+	unhooked = s2_mmu_zap_tables(vm, range);
 	s2_write_unlock(&vm->mmu_lock);
 	s2_table_free_list(unhooked, &vm->mm->allocator);
 }

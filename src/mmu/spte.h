@@ -11,6 +11,14 @@ bool s2_mmu_set_spte_gfn(struct s2_vm *vm, const struct s2_gfn_range *range);
 bool s2_mmu_age_gfn(struct s2_vm *vm, const struct s2_gfn_range *range);
 bool s2_mmu_test_age_gfn(struct s2_vm *vm, const struct s2_gfn_range *range);
 bool s2_mmu_write_protect(struct s2_vm *vm, const struct s2_gfn_range *range);
+
+/*
+ * Zaps a range, flushes, and unhooks the tables that have no leaf any more, for the caller to
+ * free when it has dropped mmu_lock, which it holds for write.
+ */
+struct s2_table *s2_mmu_zap_tables(struct s2_vm *vm, const struct s2_gfn_range *range);
+
+/* Takes mmu_lock. */
 void s2_mmu_zap_memslot(struct s2_vm *vm, const struct s2_gfn_range *range);
 
 #endif /* S2_MMU_SPTE_H */

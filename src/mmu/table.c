@@ -115,6 +115,21 @@ static bool empty(struct s2_table *table)
 	return true;
 }
 
+bool s2_table_is_hollow(struct s2_vm *vm, uint64_t gfn)
+{
+	struct s2_table *table = vm->mmu_root;
+
+	S2_ASSERT_MMU_LOCK(&vm->mmu_lock);
+	for (unsigned level = S2_TABLE_LEVELS; level > 1; level--) {
+		uint64_t spte = s2_spte_load(&table->spte[s2_spte_index(gfn, level)]);
+
+		if (!s2_spte_present(spte) || s2_spte_is_leaf(spte, level))
+			return false;
+		table = s2_spte_child(spte);
+	}
+	return empty(table);
+}
+
 static void prune_table(struct s2_vm *vm, struct s2_table *table, unsigned level, uint64_t start,
 			uint64_t end, struct s2_table **list)
 {

@@ -73,6 +73,11 @@ bool s2_table_for_each_leaf(struct s2_vm *vm, uint64_t start, uint64_t end,
 			    const struct s2_leaf_visit *visit);
 
 /*
+ * Is what keeps a 2 MiB leaf out at @gfn a table without a present SPTE? Caller holds mmu_lock.
+ */
+bool s2_table_is_hollow(struct s2_vm *vm, uint64_t gfn);
+
+/*
  * Unhooks the tables of [start, end) that have no present SPTE any more, for the
  * caller to free after a flush. Caller holds mmu_lock for write.
  */

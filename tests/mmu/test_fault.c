@@ -335,6 +335,25 @@ static void test_small_leaves_that_are_there_keep_a_huge_one_out(void **state)
 	assert_int_equal(vm_stats(f->small.vm).huge_mapped, 0);
 }
 
+static void test_a_huge_leaf_takes_the_place_of_small_ones_that_are_gone(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t tables;
+
+	add_slot(f, HUGE_GFN, HUGE_PAGES, HUGE_PAGE, 0);
+	assert_int_equal(fault(f, HUGE_GFN, S2_ACCESS_READ), 0);
+	assert_int_equal(fault(f, HUGE_GFN + 100, S2_ACCESS_READ), 0);
+	tables = f->small.vm->nr_tables;
+	want_huge(f);
+	open_pair(f, HUGE_PAGE, HUGE_PAGES);
+	close_pair(f);
+	assert_int_equal(fault(f, HUGE_GFN + 7, S2_ACCESS_WRITE), 0);
+	assert_int_equal(s2_table_walk(f->small.vm->mmu_root, HUGE_GFN).shift, S2_HUGE_SHIFT);
+	assert_int_equal(vm_stats(f->small.vm).pages_mapped, 0);
+	assert_int_equal(vm_stats(f->small.vm).huge_mapped, 1);
+	assert_int_equal(f->small.vm->nr_tables, tables - 1);
+}
+
 static void test_a_huge_leaf_gives_way_to_a_small_page(void **state)
 {
 	struct fixture *f = *state;
@@ -913,6 +932,7 @@ int main(void)
 		FAULT_TEST(test_a_gfn_out_of_step_with_its_hva_gets_small_leaves),
 		FAULT_TEST(test_a_memslot_with_a_dirty_log_gets_small_leaves),
 		FAULT_TEST(test_small_leaves_that_are_there_keep_a_huge_one_out),
+		FAULT_TEST(test_a_huge_leaf_takes_the_place_of_small_ones_that_are_gone),
 		FAULT_TEST(test_a_huge_leaf_gives_way_to_a_small_page),
 		FAULT_TEST(test_starting_a_dirty_log_splits_a_huge_leaf),
 		FAULT_TEST(test_zapping_part_of_a_huge_leaf_zaps_it_all),
