@@ -66,6 +66,16 @@ CHECKS = {
     'brlock': (unit('base/test_brlock'), 30),
     'inflight': (unit('mm/test_inflight'), 15),
     'shootdown': (unit('vcpu/test_shootdown'), 30),
+    'pool': (unit('pool/test_pool'), 30),
+    'pool stress': (unit('pool/test_pool_stress'), 60),
+    'pool clone': (unit('pool/test_clone'), 60),
+    'pool clone_vm': (unit('pool/test_clone_vm'), 15),
+    'pool frames': (unit('pool/test_frames'), 30),
+    'pool merge': (unit('pool/test_merge'), 30),
+    'pool huge': (unit('pool/test_huge'), 60),
+    'pool compact': (unit('pool/test_compact'), 60),
+    'pool region': (unit('pool/test_region'), 60),
+    'pool oom': (unit('pool/test_oom'), 30),
     'torture': (torture(), 25),
     'torture --nest': (torture('--nest'), 25),
     'torture --entries 1': (torture('--entries', '1', '--nest'), 25),
@@ -122,6 +132,20 @@ PLAN = {
     'NONBLOCK_ELIDES': ['nonblock'],
     'RWSEM_NOT_HELD': ['torture --gate rwsem', 'updates'],
     'COUNT_NOT_WAITED_FOR': ['torture --gate count', 'updates'],
+    'ZERO_FRAME_STAYS': ['pool'],
+    'COW_STAYS_MAPPED': ['pool clone_vm'],
+    'CLONE_STAYS_WRITABLE': ['pool clone_vm', 'pool clone'],
+    'SHARED_STAYS_MAPPED': ['pool clone', 'pool compact'],
+    'SWAP_STAYS_MAPPED': ['pool', 'pool stress'],
+    'SWAP_NOT_COMPARED': ['pool', 'pool stress'],
+    'CHECKSUM_IGNORED': ['pool'],
+    'DISCARD_STAYS_MAPPED': ['pool', 'pool clone'],
+    'REAP_STAYS_MAPPED': ['pool oom'],
+    'MERGE_COMPARES_EARLY': ['pool merge'],
+    'MIGRATE_COPIES_EARLY': ['pool compact'] * 3,
+    'SPLIT_FORGOTTEN': ['pool huge'],
+    'REGION_NOT_AWAITED': ['pool region'],
+    'FREE_FRAME_OVERLOOKED': ['pool frames'] * 2,
 }
 
 # Beside that, for each check that is the memory of a search, the mutants it must catch as well.
@@ -144,7 +168,8 @@ ALSO = {
 
 # Whose failure is a thread that waits for ever, and nothing else. Any other that hangs a check has
 # not been shown to be caught.
-HANGS = {'FLUSHER_NOT_WOKEN', 'START_STAYS_IN_GUEST_MODE', 'CHANGE_PTE_ELIDED'}
+HANGS = {'FLUSHER_NOT_WOKEN', 'START_STAYS_IN_GUEST_MODE', 'CHANGE_PTE_ELIDED',
+         'ZERO_FRAME_STAYS'}
 
 # The checks they have to pass, and why.
 EQUIVALENT = {

@@ -13,7 +13,7 @@
  * What cannot be brought in is an error that the vCPU's caller gets from its load or
  * store, with the page left as it was: -ENOMEM, no frame could be freed; -EIO, a tier
  * failed; -EBADMSG, a tier returned something else than was stored; -EFAULT, no region
- * is there, or no longer.
+ * is there, or no longer, or its memcg was killed for lack of memory.
  *
  * The pool is part of a library that was built with libxxhash; otherwise these functions
  * are not there. docs/pool.md says how it works.
@@ -28,6 +28,7 @@ extern "C" {
 #endif
 
 struct s2_pool;
+struct s2_vm;
 
 /* What keeps the pages that have no frame. Tiers are tried in the order of the config. */
 struct s2_pool_tier;
@@ -72,30 +73,41 @@ struct s2_pool_tier {
 /*
  * Zero is the default everywhere but for @size.
  *
- * @size:      bytes of frames, a multiple of 4 KiB, from 64 KiB to 1 TiB.
- * @gate:      of s2_pool_mm().
- * @allocator: NULL for the C library's; for everything but the frames.
- * @tiers:     no gaps, and none twice; taken over when creation succeeds, destroyed with
- *             the pool. None: what does not fit is refused.
+ * @size:       bytes of frames, a multiple of 4 KiB, from 64 KiB to 1 TiB.
+ * @gate:       of s2_pool_mm().
+ * @allocator:  NULL for the C library's; for everything but the frames.
+ * @tiers:      no gaps, and none twice; taken over when creation succeeds, destroyed with
+ *              the pool. None: what does not fit is refused.
+ * @huge_pages: ask the kernel for 2 MiB pages to keep the frames in, as hugetlbfs or
+ *              transparent; what it does not have is made of 4 KiB.
+ * @low_watermark, @high_watermark: bytes; when fewer are free than the first, a thread of
+ *              the pool's reclaims until as many are free as the second. Multiples
+ *              of 4 KiB, the first below the second, that below @size; both 0: no thread.
+ * @read_ahead: of a guest that reads page after page from a tier, how many pages are brought
+ *              in at once at most; up to S2_POOL_BATCH, 1 for never, 0 for 16.
  */
 struct s2_pool_config {
 	uint64_t size;
 	enum s2_gate gate;
 	const struct s2_allocator *allocator;
 	struct s2_pool_tier *tiers[S2_POOL_TIERS];
+	bool huge_pages;
+	unsigned read_ahead;
+	uint64_t low_watermark;
+	uint64_t high_watermark;
 	uint64_t reserved[8]; /* must be zero */
 };
 
 /*
  * -EINVAL: a NULL pointer or a config value that is not allowed; -ENOMEM, or what
- * memfd_create(2), ftruncate(2) and mmap(2) say. Kernel: the boot of a machine with that
- * much memory.
+ * memfd_create(2), ftruncate(2), mmap(2) and pthread_create(3) say. Kernel: the boot of a
+ * machine with that much memory.
  */
 S2_API int s2_pool_create(const struct s2_pool_config *config, struct s2_pool **pool);
 
 /*
- * Destroys the pool, what is still mapped in it, and its tiers; NULL is allowed. No VM is
- * left on s2_pool_mm(). May sleep.
+ * Destroys the pool, what is still mapped in it, its memcgs and its tiers; NULL is allowed.
+ * No VM is left on s2_pool_mm(). May sleep.
  */
 S2_API void s2_pool_destroy(struct s2_pool *pool);
 
@@ -103,14 +115,67 @@ S2_API void s2_pool_destroy(struct s2_pool *pool);
 S2_API struct s2_mm *s2_pool_mm(struct s2_pool *pool);
 
 /*
- * Maps a region of @size bytes, absent throughout, and sets *@hva, for the
- * userspace_addr of memslots. @limit: how many bytes of it may be resident at once, 0
- * for no limit but the pool's; a page more makes one of its own go. Takes 16 bytes of
- * memory for each page. -EINVAL: NULL, or sizes that are no multiple of 4 KiB, or a
- * @size of 0; -ENOMEM. May sleep. Kernel: mmap(MAP_ANONYMOUS), a memory cgroup's
- * memory.max.
+ * Who shares a limit: the regions of one VM, as a rule. Pages that several regions share
+ * (s2_pool_clone(), s2_pool_merge()) count for the pool, but for no memcg.
  */
-S2_API int s2_pool_map(struct s2_pool *pool, uint64_t size, uint64_t limit, uint64_t *hva);
+struct s2_memcg;
+
+/*
+ * @limit:        bytes that may be resident at once, a multiple of 4 KiB, and two of them at
+ *                least, since an access may cross a page; 0 for no limit but the pool's. A page more makes one of its own go.
+ * @oom_priority: when the pool has no memory left, and nothing can be reclaimed, the memcg
+ *                of the highest priority loses what it has: its vCPUs' accesses are -EFAULT
+ *                from then on, those of all others succeed. 0: never.
+ */
+struct s2_memcg_config {
+	uint64_t limit;
+	int oom_priority;
+	uint64_t reserved[4]; /* must be zero */
+};
+
+/* @config may be NULL. -EINVAL; -ENOMEM. May sleep. Kernel: mkdir() in cgroupfs. */
+S2_API int s2_memcg_create(struct s2_pool *pool, const struct s2_memcg_config *config,
+			   struct s2_memcg **memcg);
+
+/* -EBUSY: a region is left in it, and nothing happened. NULL is allowed. May sleep. */
+S2_API int s2_memcg_destroy(struct s2_memcg *memcg);
+
+/*
+ * Sets the limit, and reclaims until it is kept. -EINVAL; -ENOMEM: it is set, but no tier
+ * takes what is too much. May sleep. Kernel: writing to memory.max.
+ */
+S2_API int s2_memcg_set_limit(struct s2_memcg *memcg, uint64_t limit);
+
+/*
+ * Maps a region of @size bytes, absent throughout, and sets *@hva, for the
+ * userspace_addr of memslots. @memcg: may be NULL, for one without limit that is never
+ * killed. Takes 16 bytes of memory for each page. -EINVAL: NULL, or sizes that are no
+ * multiple of 4 KiB, or a @size of 0, or a memcg of another pool; -ENOMEM, also when the
+ * pool's 16 TiB of addresses are in use. May sleep. Kernel: mmap(MAP_ANONYMOUS).
+ */
+S2_API int s2_pool_map(struct s2_pool *pool, struct s2_memcg *memcg, uint64_t size, uint64_t *hva);
+
+/*
+ * Maps a copy of the region that begins at @hva, as another of the same size; pages are
+ * shared until one of the two writes. Takes time and 16 bytes for each page, whether
+ * resident or swapped; none is brought in. vCPUs may use the region meanwhile: then the copy has each
+ * page as it was at some moment of the call. Who wants all of one moment stops them.
+ * -EINVAL, -ENOENT: no region begins there; -ENOMEM, -EFAULT: its memcg was killed. May sleep.
+ * Kernel: fork(), dup_mmap().
+ */
+S2_API int s2_pool_clone(struct s2_pool *pool, struct s2_memcg *memcg, uint64_t hva,
+			 uint64_t *clone);
+
+/*
+ * A VM on s2_pool_mm() as @vm: with its config, its memslots, and clones of the regions that they
+ * point into, in @memcg, which may be NULL. It has no vCPU; dirty logs begin anew. The regions
+ * are the caller's, who unmaps them when the VM is gone: s2_vm_gfn_to_hva() of the clone
+ * is as far into one as that of @vm is into its original. Of what s2_pool_clone(), s2_vm_create()
+ * and s2_vm_set_memory_region() return; -EINVAL also for a VM of another pool; -EFAULT: a memslot
+ * points into no region. May sleep. Kernel: fork() of a VMM.
+ */
+S2_API int s2_pool_clone_vm(struct s2_pool *pool, struct s2_memcg *memcg, struct s2_vm *vm,
+			    struct s2_vm **clone);
 
 /*
  * Unmaps the region that begins at @hva. No memslot points into it any more, as far as
@@ -152,27 +217,75 @@ S2_API int s2_pool_age(struct s2_pool *pool);
  */
 S2_API int64_t s2_pool_reclaim(struct s2_pool *pool, uint64_t bytes, unsigned min_age);
 
-/* Each exact once nobody uses the pool any more. */
+/* The same of one memcg's pages. */
+S2_API int64_t s2_memcg_reclaim(struct s2_memcg *memcg, uint64_t bytes, unsigned min_age);
+
+/*
+ * Whether s2_pool_merge() may look at a range of one region; clones have the advice of
+ * their original. S2_POOL_UNMERGEABLE gives each page that shares one a frame of its own.
+ * -EINVAL: NULL, or no such range or advice; -ENOMEM, -EIO, -EBADMSG as for an access. May
+ * sleep. Kernel: madvise(MADV_MERGEABLE, MADV_UNMERGEABLE).
+ */
+enum s2_pool_advice { S2_POOL_MERGE, S2_POOL_DO_NOT_MERGE };
+S2_API int s2_pool_advise(struct s2_pool *pool, uint64_t hva, uint64_t size,
+			  enum s2_pool_advice advice);
+
+/*
+ * Looks at up to @pages pages that may be merged, going on where the last call ended: those that are
+ * resident, and have not changed since the last time, share one frame with all that are
+ * equal; those that are zero give up theirs. Returns how many frames came free, or -EINVAL; -ENOMEM.
+ * May sleep. Kernel: ksmd, pages_to_scan.
+ */
+S2_API int64_t s2_pool_merge(struct s2_pool *pool, uint64_t pages);
+
+/*
+ * Moves pages, under running guests, so that as many blocks of 2 MiB come free as can. Returns how
+ * many are free then, or -EINVAL. May sleep. Kernel: /proc/sys/vm/compact_memory.
+ */
+S2_API int64_t s2_pool_compact(struct s2_pool *pool);
+
+/*
+ * Brings the pages of a range of one region in, and each 2 MiB of them into one block of
+ * frames, which vCPUs then have by one leaf, until one of its pages is taken away again or
+ * shared. Blocks that the region's ends do not hold whole are let alone. -EINVAL: NULL, or
+ * no such range; -EAGAIN: pages are in use by others, or changed meanwhile; -ENOMEM: no block could be made
+ * free; -EIO, -EBADMSG. May sleep. Kernel: madvise(MADV_COLLAPSE).
+ */
+S2_API int s2_pool_collapse(struct s2_pool *pool, uint64_t hva, uint64_t size);
+
+/* Each exact once nobody uses the pool any more. Of a memcg only those are set that are marked. */
 struct s2_pool_stats {
-	uint64_t frames;        /* of the pool; of a region 0, as the next */
+	uint64_t frames;
 	uint64_t free_frames;
-	uint64_t resident;      /* pages that have a frame */
-	uint64_t swapped;       /* pages that are in a tier */
-	uint64_t zero;          /* pages reclaimed that were zeroes, and needed no tier */
-	uint64_t swap_outs;
-	uint64_t swap_ins;
-	uint64_t direct_reclaims; /* faults that had to free a frame by themselves */
-	uint64_t tier_errors;
-	uint64_t by_age[S2_POOL_AGES]; /* resident pages: a report of the working set */
+	uint64_t free_blocks;     /* of 2 MiB */
+	uint64_t resident;        /* * pages that have a frame of their own */
+	uint64_t shared;          /* * pages that share one with others, whether that has a frame or a slot */
+	uint64_t shared_frames;   /* frames that are shared */
+	uint64_t swapped;         /* * pages that are in a tier; of the pool, shared ones once */
+	uint64_t zero;            /* * pages reclaimed or merged that were zeroes, and needed no tier */
+	uint64_t swap_outs;       /* * */
+	uint64_t swap_ins;        /* * of which by read-ahead: */
+	uint64_t read_ahead;      /* * */
+	uint64_t read_ahead_used; /* * ... and were asked for after that */
+	uint64_t direct_reclaims; /* * faults that had to free a frame by themselves */
+	uint64_t background_reclaims; /* pages that the pool's thread has taken away */
+	uint64_t tier_errors;     /* * */
+	uint64_t merged;          /* * pages that gave up a frame because another is equal */
+	uint64_t cow_breaks;      /* * pages that got a frame of their own to be written to */
+	uint64_t migrated;        /* * pages moved to another frame */
+	uint64_t collapsed;       /* * blocks of 2 MiB made into one leaf, and */
+	uint64_t split;           /* * split again */
+	uint64_t oom_kills;
+	uint64_t killed;          /* * 1: by the lack of memory */
+	uint64_t by_age[S2_POOL_AGES]; /* * resident pages: a report of the working set */
 	uint64_t tier_pages[S2_POOL_TIERS];
 };
 
 /* -EINVAL: a NULL argument. Does not sleep. Kernel: /proc/meminfo and /proc/vmstat. */
 S2_API int s2_pool_get_stats(struct s2_pool *pool, struct s2_pool_stats *stats);
 
-/* The same of one region. -ENOENT: none begins at @hva. Kernel: a memory cgroup's memory.stat. */
-S2_API int s2_pool_get_region_stats(struct s2_pool *pool, uint64_t hva,
-				    struct s2_pool_stats *stats);
+/* The same of one memcg. Takes time for each of its pages. Kernel: a memory cgroup's memory.stat. */
+S2_API int s2_memcg_get_stats(struct s2_memcg *memcg, struct s2_pool_stats *stats);
 
 /*
  * A tier that compresses pages in memory, by LZ4 or zstd. It takes @size bytes at most, from
@@ -192,6 +305,56 @@ S2_API int s2_pool_tier_memory(enum s2_pool_codec codec, uint64_t size, struct s
  * SIGXFSZ, as to any program. Kernel: swapon().
  */
 S2_API int s2_pool_tier_file(const char *path, uint64_t size, struct s2_pool_tier **tier);
+
+/*
+ * Zero is the default everywhere but for @host and @size.
+ *
+ * @host:        a name or address, looked up once; or, beginning with '/', the path of a
+ *               Unix socket.
+ * @port:        0: 6379. Of no meaning for a Unix socket.
+ * @user:        NULL: the server's default user. Up to 512 bytes, as @password.
+ * @password:    NULL: none; a user has one. It is sent to the server as it is, so that a
+ *               network in between has to be trusted with that, and with the pages.
+ * @prefix:      keys begin with it; up to 64 bytes, NULL: "stage2:". A number chosen at
+ *               random for each tier follows, so that two tiers never meet.
+ * @size:        bytes of pages at most, from 4 KiB to 4 TiB. Takes 16 bytes of memory for
+ *               each page of these that was ever used.
+ * @timeout_ms:  of connecting, of sending and of each answer, up to 60,000; 0: 1000.
+ * @connections: to one server at most, up to 64; 0: 4. Each is for one thread at a time.
+ * @cluster:     @host is one server of a Redis Cluster, of which the others are learnt. They
+ *               go by address, not by name, and have the same user and password.
+ */
+struct s2_pool_redis_config {
+	const char *host;
+	const char *user;
+	const char *password;
+	const char *prefix;
+	uint64_t size;
+	uint32_t timeout_ms;
+	uint32_t connections;
+	uint16_t port;
+	bool cluster;
+	uint64_t reserved[8]; /* must be zero */
+};
+
+/*
+ * A tier in the memory of a Redis server (4.0 or later), or of a Redis Cluster. The server
+ * should have maxmemory-policy noeviction: a page that it has evicted is lost, as with a
+ * server that was restarted, and -EIO to who wants it. A server without memory is a full
+ * tier. One that does not answer in time is down: all that needs it is -EIO at once, for a
+ * while that grows up to 30 s, before it is tried again. Pages that are dropped are removed
+ * by the 64, the last of them when the tier is destroyed; those of a server that cannot be
+ * reached then, or of a program that was killed, stay there.
+ *
+ * -EINVAL, -ENOMEM; -ENOTSUP: this build has no hiredis; -ENOENT: no such host or socket;
+ * -EACCES: the server wants another password, or its user must not SET, GET and UNLINK such
+ * keys; -EROFS: a replica; -EPROTO: it is no Redis server, or not of the kind that @cluster
+ * says; -EIO: it refuses us for another reason; -ETIMEDOUT, or what connect(2) says. The
+ * config need not live on. May sleep, as do the tier's operations. Kernel: a swap device
+ * across the network.
+ */
+S2_API int s2_pool_tier_redis(const struct s2_pool_redis_config *config,
+			      struct s2_pool_tier **tier);
 
 #ifdef __cplusplus
 }

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define MAX_HELD 64
+#define MAX_HELD 128
 
 struct held_lock {
 	const void *lock;

@@ -58,7 +58,21 @@
 	X(ALWAYS_ELIDES, "gate always: invalidations without a memslot take no mmu_lock")          \
 	X(NONBLOCK_ELIDES, "gate rwsem: non-blocking invalidations take no mmu_lock")              \
 	X(RWSEM_NOT_HELD, "gate rwsem: the semaphore is not held from start to end")               \
-	X(COUNT_NOT_WAITED_FOR, "gate count: the updater does not wait for zero")
+	X(COUNT_NOT_WAITED_FOR, "gate count: the updater does not wait for zero")                  \
+	X(ZERO_FRAME_STAYS, "pool: a write leaves other vCPUs the zero frame")                     \
+	X(COW_STAYS_MAPPED, "pool: who copies on write leaves its vCPUs the shared frame")         \
+	X(CLONE_STAYS_WRITABLE, "pool: a clone's original may go on writing to what they share")   \
+	X(SHARED_STAYS_MAPPED, "pool: a shared frame is given away under vCPUs")                   \
+	X(SWAP_STAYS_MAPPED, "pool: a frame is given away under vCPUs")                            \
+	X(SWAP_NOT_COMPARED, "pool: what a guest writes while its page is stored is lost")         \
+	X(CHECKSUM_IGNORED, "pool: what a tier returns is believed")                               \
+	X(DISCARD_STAYS_MAPPED, "pool: a discarded page stays with vCPUs")                         \
+	X(REAP_STAYS_MAPPED, "pool: a killed VM's vCPUs keep the frames of others")                \
+	X(MERGE_COMPARES_EARLY, "pool: pages are compared while guests may write to them")         \
+	X(MIGRATE_COPIES_EARLY, "pool: a page is copied to another frame while guests write")      \
+	X(SPLIT_FORGOTTEN, "pool: a 2 MiB leaf comes back over a page that was taken away")        \
+	X(REGION_NOT_AWAITED, "pool: an unmap does not wait for who is at work on the pages")      \
+	X(FREE_FRAME_OVERLOOKED, "pool: caches are looked at one by one for a free frame")
 
 #define S2_MUTANT_ENUM(name, what) S2_MUTANT_##name,
 enum s2_mutant { S2_MUTANT_NONE, S2_FOR_EACH_MUTANT(S2_MUTANT_ENUM) };

@@ -45,7 +45,7 @@ bool s2_pool_page_trylock(struct s2_pool_page *page, uint64_t *word)
 	return true;
 }
 
-uint64_t s2_pool_page_lock(struct s2_pool_page *page)
+static uint64_t lock(struct s2_pool_page *page)
 {
 	unsigned spins = 0;
 	uint64_t word;
@@ -57,17 +57,71 @@ uint64_t s2_pool_page_lock(struct s2_pool_page *page)
 		else
 			sleep_while_locked(page);
 	}
+	return word;
+}
+
+static void unlock(struct s2_pool_page *page, uint64_t word)
+{
+	/* Release: what was done to the page comes before the next holder's turn. */
+	uint64_t old = atomic_exchange_explicit(&page->word, word, memory_order_release);
+
+	if (old & S2_POOL_AWAITED)
+		s2_futex_wake((_Atomic uint32_t *)(void *)&page->word, INT_MAX);
+}
+
+uint64_t s2_pool_page_lock(struct s2_pool_page *page)
+{
+	uint64_t word = lock(page);
+
 	S2_LOCK_ACQUIRED(page, S2_RANK_POOL_PAGE, S2_LOCK_EXCLUSIVE, false);
+	return word;
+}
+
+uint64_t s2_pool_shared_page_lock(struct s2_pool_page *page)
+{
+	uint64_t word = lock(page);
+
+	S2_LOCK_ACQUIRED(page, S2_RANK_POOL_SHARED_PAGE, S2_LOCK_EXCLUSIVE, false);
 	return word;
 }
 
 void s2_pool_page_unlock(struct s2_pool_page *page, uint64_t word)
 {
-	uint64_t old;
-
 	S2_LOCK_RELEASED(page);
-	/* Release: what was done to the page comes before the next holder's turn. */
-	old = atomic_exchange_explicit(&page->word, word, memory_order_release);
-	if (old & S2_POOL_AWAITED)
-		s2_futex_wake((_Atomic uint32_t *)(void *)&page->word, INT_MAX);
+	unlock(page, word);
+}
+
+/* Of a run, the debug build's list of held locks has the first page only: it is short. */
+static unsigned extend_run(struct s2_pool_page *pages, unsigned n, uint64_t words[])
+{
+	unsigned locked = 1;
+
+	while (locked < n && try_lock(&pages[locked], &words[locked]))
+		locked++;
+	return locked;
+}
+
+unsigned s2_pool_run_lock(struct s2_pool_page *pages, unsigned n, uint64_t words[])
+{
+	words[0] = s2_pool_page_lock(pages);
+	return extend_run(pages, n, words);
+}
+
+bool s2_pool_run_trylock(struct s2_pool_page *pages, unsigned n, uint64_t words[])
+{
+	unsigned locked;
+
+	if (!s2_pool_page_trylock(pages, &words[0]))
+		return false;
+	locked = extend_run(pages, n, words);
+	if (locked < n)
+		s2_pool_run_unlock(pages, locked, words);
+	return locked == n;
+}
+
+void s2_pool_run_unlock(struct s2_pool_page *pages, unsigned n, const uint64_t words[])
+{
+	s2_pool_page_unlock(pages, words[0]);
+	for (unsigned i = 1; i < n; i++)
+		unlock(&pages[i], words[i]);
 }

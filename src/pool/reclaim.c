@@ -1,181 +1,229 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Taking frames away from pages: because a fault needs one (direct reclaim, by second
- * chance), or because somebody wants memory back (s2_pool_reclaim(), by age).
- *
- * Candidates come from the table of frames, which says to which page each belongs. That
- * is a hint: page and region may go meanwhile, so the region is looked up, and the page,
- * locked, must still have the frame. Pages are locked by trying only, since a
- * fault that reclaims has one locked already.
+ * A frame for who needs one: free, or made free by taking it from a page by second chance;
+ * from one of the memcg's own if that is at its limit. In batches for kswapd.
  */
-#include "pool/pool.h"
-
-#include "base/guest_mode.h"
+#include "pool/evict.h"
 
 #include <errno.h>
 
-/*
- * EVICTED: the frame is the caller's, in transit, and its region not charged for it.
- * BUSY:    somebody is at work on it, and it may come free without us.
- * KEPT:    it is wanted, or no tier would take it.
- */
-enum outcome { EVICTED, BUSY, KEPT };
+/* For a fault's read-ahead to leave alone. */
+#define SPARE_FRAMES 16
 
-static bool try_charge(struct s2_pool *pool, struct s2_pool_region *region)
+static bool try_charge(struct s2_pool *pool, struct s2_memcg *memcg)
 {
-	uint64_t resident = atomic_load_explicit(&region->counts.resident, memory_order_relaxed);
+	uint64_t limit = atomic_load_explicit(&memcg->limit, memory_order_relaxed);
+	uint64_t resident = atomic_load_explicit(&memcg->counts.resident, memory_order_relaxed);
 
 	do {
-		if (region->limit && resident >= region->limit)
+		if (limit && resident >= limit)
 			return false;
-	} while (!atomic_compare_exchange_weak_explicit(&region->counts.resident, &resident,
+	} while (!atomic_compare_exchange_weak_explicit(&memcg->counts.resident, &resident,
 							resident + 1, memory_order_relaxed,
 							memory_order_relaxed));
 	atomic_fetch_add_explicit(&pool->counts.resident, 1, memory_order_relaxed);
 	return true;
 }
 
-static void uncharge(struct s2_pool *pool, struct s2_pool_region *region)
+void s2_pool_charge(struct s2_pool *pool, struct s2_pool_region *region)
 {
-	S2_POOL_COUNT(pool, region, resident, -1);
+	S2_POOL_COUNT(pool, region->memcg, resident, 1);
 }
 
-/* The page is locked. */
-static enum outcome evict_page(struct s2_pool *pool, struct s2_pool_region *region,
-			       struct s2_pool_page *page, uint32_t frame, uint64_t *word)
+void s2_pool_uncharge(struct s2_pool *pool, struct s2_pool_region *region)
 {
-	if (s2_pool_state(*word) != S2_POOL_RESIDENT || s2_pool_payload(*word) != frame)
-		return BUSY;
-	if (s2_pool_swap_out(pool, region, page, frame, word))
-		return KEPT;
-	s2_pool_frame_own(&pool->frames, frame, S2_FRAME_IN_TRANSIT);
-	uncharge(pool, region);
-	return EVICTED;
-}
-
-/* @hva: the frame's owner, as was read. */
-static enum outcome evict(struct s2_pool *pool, uint32_t frame, uint64_t hva)
-{
-	struct s2_pool_region *region = s2_pool_region_get(pool, hva);
-	enum outcome outcome = BUSY;
-	struct s2_pool_page *page;
-	uint64_t word;
-
-	if (!region)
-		return BUSY;
-	page = s2_pool_page_at(region, hva);
-	if (s2_pool_page_trylock(page, &word)) {
-		outcome = evict_page(pool, region, page, frame, &word);
-		s2_pool_page_unlock(page, word);
-	}
-	s2_pool_region_put(region);
-	return outcome;
-}
-
-/* Has the page been used since the last time? The answer of its accessed bits is kept for aging. */
-static bool second_chance(struct s2_pool *pool, uint32_t frame, uint64_t hva)
-{
-	_Atomic uint32_t *use = &pool->frames.table[frame].use;
-	bool young = s2_clear_young(pool->mm, hva, hva + S2_PAGE_SIZE);
-
-	if (young)
-		atomic_fetch_or_explicit(use, S2_FRAME_USED, memory_order_relaxed);
-	return (atomic_fetch_and_explicit(use, ~S2_FRAME_REFERENCED, memory_order_relaxed) &
-		S2_FRAME_REFERENCED) || young;
-}
-
-static uint32_t turn_hand(struct s2_pool_frames *frames)
-{
-	return atomic_fetch_add_explicit(&frames->hand, 1, memory_order_relaxed) % frames->nr + 1;
-}
-
-/* One look at a frame; of @only's if that is not NULL. */
-static enum outcome try_frame(struct s2_pool *pool, uint32_t frame, struct s2_pool_region *only,
-			      bool mercy)
-{
-	uint64_t hva = s2_pool_frame_owner(&pool->frames, frame);
-
-	if (only && (hva < only->hva || hva >= s2_pool_region_end(only)))
-		return KEPT;
-	/* A free one was not when the caller looked: things move. */
-	if (hva == S2_FRAME_FREE || hva == S2_FRAME_IN_TRANSIT)
-		return BUSY;
-	if (mercy && second_chance(pool, frame, hva))
-		return KEPT;
-	return evict(pool, frame, hva);
-}
-
-/* Once around. Sets *@busy if what it did not get may be had later. */
-static bool go_around(struct s2_pool *pool, struct s2_pool_region *only, bool mercy,
-		      uint32_t *frame, bool *busy)
-{
-	uint64_t owned = 0;
-
-	*busy = false;
-	for (uint32_t i = 0; i < pool->frames.nr; i++) {
-		enum outcome outcome;
-		uint64_t hva;
-
-		*frame = turn_hand(&pool->frames);
-		hva = s2_pool_frame_owner(&pool->frames, *frame);
-		if (only && hva >= only->hva && hva < s2_pool_region_end(only))
-			owned++;
-		outcome = try_frame(pool, *frame, only, mercy);
-		if (outcome == EVICTED)
-			return true;
-		*busy |= outcome == BUSY;
-	}
-	/* Charged for, and no page's yet: in another fault's hands. */
-	*busy |= only && owned < only->limit;
-	return false;
-}
-
-static bool got_room(struct s2_pool *pool, struct s2_pool_region *only)
-{
-	if (only)
-		return atomic_load_explicit(&only->counts.resident, memory_order_relaxed) <
-		       only->limit;
-	return atomic_load_explicit(&pool->frames.nr_free, memory_order_relaxed);
+	S2_POOL_COUNT(pool, region->memcg, resident, -1);
 }
 
 /*
- * Evicts a page for @region's sake, one of its own if @own. 0: *@frame is the caller's;
- * -EAGAIN: there is room now without that. Two rounds with mercy, since the first
- * may find all pages used; then one without, and only if that finds nobody at
- * work either, there is no memory.
+ * Where to look next. With mercy, threads share a hand, so that they do not meet at the same
+ * pages. But who has looked at as many as there are may then have seen half of them
+ * twice, and the others not at all; and it is the round without mercy that decides that
+ * there is no memory. In that one, each looks at all by itself: from @start on, @i for @i.
  */
-static int direct_reclaim(struct s2_pool *pool, struct s2_pool_region *region, bool own,
-			  uint32_t *frame)
+static uint64_t turn_hand(_Atomic uint32_t *hand, bool mercy, uint64_t start, uint64_t i)
 {
-	struct s2_pool_region *only = own ? region : NULL;
+	return mercy ? atomic_fetch_add_explicit(hand, 1, memory_order_relaxed) : start + i;
+}
+
+/* Without mercy: so that the next one does not begin with the page that comes in now. */
+static void put_hand(_Atomic uint32_t *hand, bool mercy, uint64_t at)
+{
+	if (!mercy)
+		atomic_store_explicit(hand, (uint32_t)at + 1, memory_order_relaxed);
+}
+
+/* One look at a frame. A free one was not when the caller looked: things move. */
+static enum s2_pool_outcome try_frame(struct s2_pool *pool, uint32_t frame, bool mercy)
+{
+	uint64_t owner = s2_pool_frame_owner(&pool->frames, frame);
+
+	if (owner == S2_FRAME_FREE || owner == S2_FRAME_IN_TRANSIT)
+		return S2_POOL_BUSY;
+	if (mercy && s2_pool_second_chance(pool, frame, owner))
+		return S2_POOL_KEPT;
+	return s2_pool_evict(pool, frame, owner);
+}
+
+/* Once around all frames. Sets *@busy if what it did not get may be had later. */
+static bool go_around(struct s2_pool *pool, bool mercy, uint32_t *frame, bool *busy)
+{
+	struct s2_pool_frames *frames = &pool->frames;
+	uint32_t start = atomic_load_explicit(&frames->hand, memory_order_relaxed) % frames->nr;
+
+	*busy = false;
+	for (uint32_t i = 0; i < frames->nr; i++) {
+		uint64_t at = turn_hand(&frames->hand, mercy, start, i);
+		enum s2_pool_outcome outcome;
+
+		*frame = (uint32_t)(at % frames->nr) + 1;
+		outcome = try_frame(pool, *frame, mercy);
+		if (outcome == S2_POOL_EVICTED) {
+			put_hand(&frames->hand, mercy, at);
+			return true;
+		}
+		*busy |= outcome == S2_POOL_BUSY;
+	}
+	return false;
+}
+
+/* Up to @want by second chance, once around at most. Shared frames go one by one: *@freed. */
+static unsigned gather(struct s2_pool *pool, unsigned want, struct s2_pool_victim victims[],
+		       unsigned *freed)
+{
+	struct s2_pool_frames *frames = &pool->frames;
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < frames->nr && n + *freed < want; i++) {
+		uint32_t frame = (uint32_t)(turn_hand(&frames->hand, true, 0, i) % frames->nr) + 1;
+		uint64_t owner = s2_pool_frame_owner(&pool->frames, frame);
+
+		if (owner == S2_FRAME_FREE || owner == S2_FRAME_IN_TRANSIT ||
+		    s2_pool_second_chance(pool, frame, owner))
+			continue;
+		if (!s2_frame_is_shared(owner)) {
+			n += s2_pool_lock_victim(pool, frame, owner, &victims[n]);
+		} else if (s2_pool_evict(pool, frame, owner) == S2_POOL_EVICTED) {
+			s2_pool_frame_put(&pool->frames, frame);
+			(*freed)++;
+		}
+	}
+	return n;
+}
+
+unsigned s2_pool_evict_batch(struct s2_pool *pool, unsigned want, void *copies)
+{
+	struct s2_pool_victim victims[S2_POOL_BATCH];
+	unsigned freed = 0, n = gather(pool, want, victims, &freed);
+
+	return freed + s2_pool_evict_victims(pool, victims, n, copies);
+}
+
+/* Once around a region's pages; @found: how many have a frame. */
+static bool go_around_region(struct s2_pool *pool, struct s2_pool_region *region, bool mercy,
+			     uint32_t *frame, bool *busy, uint64_t *found)
+{
+	uint32_t start = atomic_load_explicit(&region->hand, memory_order_relaxed);
+
+	for (uint64_t i = 0; i < region->npages; i++) {
+		uint64_t at = turn_hand(&region->hand, mercy, start, i);
+		struct s2_pool_page *page = &region->pages[at % region->npages];
+		uint64_t word = atomic_load_explicit(&page->word, memory_order_relaxed);
+		enum s2_pool_outcome outcome;
+
+		if (s2_pool_state(word) != S2_POOL_RESIDENT)
+			continue;
+		(*found)++;
+		*frame = (uint32_t)s2_pool_payload(word);
+		if (mercy && s2_pool_second_chance(pool, *frame, s2_pool_page_hva(region, page)))
+			continue;
+		outcome = s2_pool_evict(pool, *frame, s2_pool_page_hva(region, page));
+		if (outcome == S2_POOL_EVICTED) {
+			put_hand(&region->hand, mercy, at);
+			return true;
+		}
+		*busy |= outcome == S2_POOL_BUSY;
+	}
+	return false;
+}
+
+/* Once around a memcg's regions, beginning with another each time. */
+static bool go_around_memcg(struct s2_memcg *memcg, bool mercy, uint32_t *frame, bool *busy)
+{
+	uint32_t turn = atomic_fetch_add_explicit(&memcg->turn, 1, memory_order_relaxed);
+	unsigned nr = memcg->nr_regions ? memcg->nr_regions : 1;
+	struct s2_pool_region *region;
+	uint64_t found = 0;
+	bool got = false;
+
+	*busy = false;
+	for (unsigned i = 0; i < nr && !got; i++) {
+		region = s2_pool_memcg_region(memcg, (turn + i) % nr);
+		if (!region)
+			continue;
+		got = go_around_region(memcg->pool, region, mercy, frame, busy, &found);
+		s2_pool_region_put(region);
+	}
+	/* Charged for, and no page's yet: in another fault's hands. */
+	*busy |= found < atomic_load_explicit(&memcg->counts.resident, memory_order_relaxed);
+	return got;
+}
+
+static bool over_limit(struct s2_memcg *memcg, uint64_t more)
+{
+	uint64_t limit = atomic_load_explicit(&memcg->limit, memory_order_relaxed);
+
+	return limit && atomic_load_explicit(&memcg->counts.resident, memory_order_relaxed) + more >
+				limit;
+}
+
+static bool got_room(struct s2_pool *pool, struct s2_memcg *memcg)
+{
+	return memcg ? !over_limit(memcg, 1) : s2_pool_frames_nr_free(&pool->frames) > 0;
+}
+
+/* Its frames are not taken by others, nor given up before we are gone. */
+static bool must_give_up(struct s2_pool_region *region)
+{
+	return !atomic_load_explicit(&region->live, memory_order_relaxed) || s2_pool_killed(region);
+}
+
+/*
+ * Evicts a page for @region's sake, one of @memcg's if that is not NULL. 0: *@frame is the
+ * caller's; -EAGAIN: there is room now without that. Some rounds with mercy; then one
+ * without, and only if that finds nobody at work either, there is no memory.
+ */
+static int direct_reclaim(struct s2_pool *pool, struct s2_pool_region *region,
+			  struct s2_memcg *memcg, uint32_t *frame)
+{
 	bool busy;
 
 	for (unsigned round = 0;; round++) {
 		uint32_t freed = s2_pool_frames_freed(&pool->frames);
 
-		if (go_around(pool, only, round < 2, frame, &busy))
+		if (memcg ? go_around_memcg(memcg, round < S2_POOL_MERCIFUL_ROUNDS, frame, &busy) :
+			    go_around(pool, round < S2_POOL_MERCIFUL_ROUNDS, frame, &busy))
 			return 0;
-		if (got_room(pool, only))
+		if (got_room(pool, memcg))
 			return -EAGAIN;
-		/* Its frames are not taken by others, nor given up before we are gone. */
-		if (atomic_load_explicit(&region->unmapped, memory_order_relaxed))
+		if (must_give_up(region))
 			return -EFAULT;
-		if (round >= 2 && !busy)
+		if (round >= S2_POOL_MERCIFUL_ROUNDS && !busy)
 			return -ENOMEM;
-		if (round >= 2)
+		if (round >= S2_POOL_MERCIFUL_ROUNDS)
 			s2_pool_frame_wait(&pool->frames, freed);
 	}
 }
 
-/* Raises @region's charge by one, which its limit may not allow before a page is gone. */
+/* Raises the charge by one, which the limit may not allow before a page is gone. */
 static int charge(struct s2_pool *pool, struct s2_pool_region *region, bool *reclaimed)
 {
 	uint32_t frame;
 	int ret;
 
-	while (!try_charge(pool, region)) {
+	while (!try_charge(pool, region->memcg)) {
 		*reclaimed = true;
-		ret = direct_reclaim(pool, region, true, &frame);
+		ret = direct_reclaim(pool, region, region->memcg, &frame);
 		if (!ret)
 			s2_pool_frame_put(&pool->frames, frame);
 		else if (ret != -EAGAIN)
@@ -184,7 +232,7 @@ static int charge(struct s2_pool *pool, struct s2_pool_region *region, bool *rec
 	return 0;
 }
 
-/* A free frame, or one that is made free; the region is charged for it already. */
+/* A free frame, or one that is made free. */
 static int find_frame(struct s2_pool *pool, struct s2_pool_region *region, uint32_t *frame,
 		      bool *reclaimed)
 {
@@ -195,10 +243,22 @@ static int find_frame(struct s2_pool *pool, struct s2_pool_region *region, uint3
 		if (*frame)
 			return 0;
 		*reclaimed = true;
-		ret = direct_reclaim(pool, region, false, frame);
+		ret = direct_reclaim(pool, region, NULL, frame);
+		if (ret == -ENOMEM && s2_pool_out_of_memory(pool)) {
+			/* The victim may have been its own memcg. */
+			if (!s2_pool_killed(region))
+				continue;
+			return -EFAULT;
+		}
 		if (ret != -EAGAIN)
 			return ret;
 	}
+}
+
+static void begin_use(struct s2_pool *pool, uint32_t frame)
+{
+	atomic_store_explicit(&pool->frames.table[frame].use, 0, memory_order_relaxed);
+	s2_pool_wake_kswapd(pool);
 }
 
 int s2_pool_take_frame(struct s2_pool *pool, struct s2_pool_region *region, uint32_t *frame)
@@ -210,61 +270,67 @@ int s2_pool_take_frame(struct s2_pool *pool, struct s2_pool_region *region, uint
 		return ret;
 	ret = find_frame(pool, region, frame, &reclaimed);
 	if (ret) {
-		uncharge(pool, region);
+		s2_pool_uncharge(pool, region);
 		return ret;
 	}
 	if (reclaimed)
-		S2_POOL_COUNT(pool, region, direct_reclaims, 1);
-	atomic_store_explicit(&pool->frames.table[*frame].use, 0, memory_order_relaxed);
+		S2_POOL_COUNT(pool, region->memcg, direct_reclaims, 1);
+	begin_use(pool, *frame);
 	return 0;
+}
+
+int s2_pool_take_shared_frame(struct s2_pool *pool, struct s2_pool_region *region, uint32_t *frame)
+{
+	bool reclaimed = false;
+	int ret = find_frame(pool, region, frame, &reclaimed);
+
+	if (ret)
+		return ret;
+	if (reclaimed)
+		S2_POOL_COUNT(pool, NULL, direct_reclaims, 1);
+	begin_use(pool, *frame);
+	return 0;
+}
+
+uint32_t s2_pool_take_free_frame(struct s2_pool *pool, struct s2_pool_region *region)
+{
+	uint32_t frame;
+
+	if (s2_pool_frames_nr_free(&pool->frames) < SPARE_FRAMES ||
+	    !try_charge(pool, region->memcg))
+		return 0;
+	frame = s2_pool_frame_get(&pool->frames);
+	if (frame)
+		begin_use(pool, frame);
+	else
+		s2_pool_uncharge(pool, region);
+	return frame;
 }
 
 void s2_pool_give_frame(struct s2_pool *pool, struct s2_pool_region *region, uint32_t frame)
 {
+	/* Before the frame: who waits for one looks whether its limit has room then. */
+	if (region)
+		s2_pool_uncharge(pool, region);
 	s2_pool_frame_put(&pool->frames, frame);
-	uncharge(pool, region);
 }
 
-/* @min_age 0 asks for all of them, used or not. */
-static bool old_enough(struct s2_pool *pool, uint32_t frame, uint64_t hva, unsigned age,
-		       unsigned min_age)
+int s2_pool_reclaim_to_limit(struct s2_memcg *memcg)
 {
-	uint32_t use = atomic_load_explicit(&pool->frames.table[frame].use, memory_order_relaxed);
+	struct s2_pool_frames *frames = &memcg->pool->frames;
 
-	if ((use & S2_FRAME_AGE_MASK) != age)
-		return false;
-	return !min_age || !((use & S2_FRAME_USED) || s2_test_young(pool->mm, hva));
-}
+	while (over_limit(memcg, 0)) {
+		uint32_t freed = s2_pool_frames_freed(frames), frame;
+		bool busy;
 
-/* Frees the frames of pages of @age; how many bytes. */
-static uint64_t reclaim_age(struct s2_pool *pool, uint64_t bytes, unsigned age, unsigned min_age)
-{
-	uint64_t freed = 0;
-
-	for (uint32_t frame = 1; frame <= pool->frames.nr && freed < bytes; frame++) {
-		uint64_t hva = s2_pool_frame_owner(&pool->frames, frame);
-
-		if (hva == S2_FRAME_FREE || hva == S2_FRAME_IN_TRANSIT ||
-		    !old_enough(pool, frame, hva, age, min_age) ||
-		    evict(pool, frame, hva) != EVICTED)
-			continue;
-		s2_pool_frame_put(&pool->frames, frame);
-		freed += S2_PAGE_SIZE;
+		/* Without mercy: whoever sets a limit does not wait for pages to get old. */
+		if (go_around_memcg(memcg, true, &frame, &busy) ||
+		    go_around_memcg(memcg, false, &frame, &busy))
+			s2_pool_frame_put(frames, frame);
+		else if (over_limit(memcg, 0) && !busy)
+			return -ENOMEM;
+		else
+			s2_pool_frame_wait(frames, freed);
 	}
-	return freed;
-}
-
-int64_t s2_pool_reclaim(struct s2_pool *pool, uint64_t bytes, unsigned min_age)
-{
-	uint64_t freed = 0;
-	bool left;
-
-	if (!pool || min_age >= S2_POOL_AGES)
-		return -EINVAL;
-	left = s2_guest_leave_all();
-	for (unsigned age = S2_POOL_AGES; age-- > min_age && freed < bytes;)
-		freed += reclaim_age(pool, bytes - freed, age, min_age);
-	if (left)
-		s2_guest_return_all();
-	return (int64_t)freed;
+	return 0;
 }

@@ -1,17 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tier in a file or block device: slots of a page each, by pread() and pwrite(), and
- * a bit for each slot in memory. What is written goes to the kernel's page cache, which
- * gathers neighbours on the way to the disk and reads them ahead on the way back: so
- * slots are given out in order, a search goes on where the last one ended.
+ * The tier in a file or block device, a page to each slot, through the kernel's page cache:
+ * it gathers neighbours on the way to the disk and reads them ahead on the way back. What
+ * a batch stores gets neighbouring slots, if there are such, and neighbours are written
+ * and read by one call.
  *
- * The file grows as it is filled, by a slot each time a search has come to its end. An
- * operating system that has no more room is met with the slots that were dropped, which
- * have their room already. That is also why a drop punches no hole: the slot is used
+ * Measured on ext4, XFS, btrfs, tmpfs and a loop device, Linux 6.18, thousand pages a second:
+ *
+ *	one by one      pwrite() 330 to 680; cold pread() in order 160 to 390, at random 13 to 50
+ *	64 neighbours   pwritev() 400 to 1450, cold preadv() in order 360 to 990
+ *	by io_uring     writes 40 to 440 (most file systems have a worker thread do them); cold
+ *	                reads at random, 64 at once, 40 to 110; tmpfs 215, one by one 655
+ *	O_DIRECT        ext4: one by one 11 and 9, 64 neighbours 310 and 140
+ *
+ * So: writes by pwritev(), and reads by io_uring if they lie apart and the file system can
+ * tell that it would have to wait. Without the page cache it is slower but for a file
+ * that was never written to, and has no reading ahead.
+ *
+ * An operating system that has no more room is met with the slots that were dropped,
+ * which have their room already. That is also why a drop punches no hole: the slot is used
  * again, and each hole would be a system call and a write to the file system's journal.
  */
 #include "base/alloc.h"
-#include "base/lock.h"
+#include "pool/ring.h"
+#include "pool/slots.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,24 +31,22 @@
 #include <stage2/pool.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-#define NONE UINT64_MAX
 #define SIZE_MAX_BYTES (UINT64_C(1) << 48)
+
+_Static_assert(S2_SLOTS_RUN >= S2_POOL_BATCH, "a batch fits into one run of slots");
+_Static_assert(S2_RING_ENTRIES >= S2_POOL_BATCH, "a batch is one submission");
 
 struct file_tier {
 	struct s2_pool_tier tier;
 	int fd;
 	bool regular;
-	uint64_t slots;
-	_Atomic uint64_t *taken; /* a bit for each slot; changed with the lock held */
-
-	struct s2_mutex lock;
-	uint64_t nr_taken;
-	uint64_t end;  /* slots from here on were never used */
-	uint64_t hint; /* where the next search begins */
+	bool overlaps; /* reads of several places at once are quicker than one by one */
+	struct s2_slots slots;
+	struct s2_rings rings;
 };
 
 static struct file_tier *to_file(struct s2_pool_tier *tier)
@@ -44,138 +54,83 @@ static struct file_tier *to_file(struct s2_pool_tier *tier)
 	return (struct file_tier *)tier;
 }
 
-/* Relaxed: who asks about a slot of its own has been told of it, with its contents. */
-static bool is_taken(struct file_tier *f, uint64_t slot)
+static off_t offset_of(uint64_t slot)
 {
-	return atomic_load_explicit(&f->taken[slot / 64], memory_order_relaxed) >> slot % 64 & 1;
+	return (off_t)(slot * S2_PAGE_SIZE);
 }
 
-static void set_taken(struct file_tier *f, uint64_t slot, bool taken)
+/* What is left of @n pages after @done bytes of them. Returns how many iovecs that is. */
+static int rest_of(struct iovec *iov, void *const pages[], unsigned n, size_t done)
 {
-	uint64_t bit = UINT64_C(1) << slot % 64;
+	unsigned first = (unsigned)(done / S2_PAGE_SIZE);
+	size_t within = done % S2_PAGE_SIZE;
 
-	if (taken)
-		atomic_fetch_or_explicit(&f->taken[slot / 64], bit, memory_order_relaxed);
-	else
-		atomic_fetch_and_explicit(&f->taken[slot / 64], ~bit, memory_order_relaxed);
-	f->nr_taken += taken ? 1 : -UINT64_C(1);
+	for (unsigned i = first; i < n; i++)
+		iov[i - first] = (struct iovec){ pages[i], S2_PAGE_SIZE };
+	iov[0].iov_base = (char *)pages[first] + within;
+	iov[0].iov_len -= within;
+	return (int)(n - first);
 }
 
-static uint64_t find_free(struct file_tier *f, uint64_t from, uint64_t to)
+static int write_error(int error)
 {
-	uint64_t free = UINT64_MAX << from % 64;
-
-	for (uint64_t word = from / 64; word * 64 < to; word++, free = UINT64_MAX) {
-		free &= ~atomic_load_explicit(&f->taken[word], memory_order_relaxed);
-		if (free) {
-			uint64_t slot = word * 64 + (unsigned)__builtin_ctzll(free);
-
-			return slot < to ? slot : NONE;
-		}
-	}
-	return NONE;
+	return error == ENOSPC || error == EDQUOT || error == EFBIG ? -ENOSPC : -EIO;
 }
 
-/*
- * A slot that was used before, or f->end. Growing only by one slot for each search of
- * the file keeps it small; but it does grow then, past slots that cannot be written.
- */
-static uint64_t choose(struct file_tier *f)
+/* To @n slots from @slot on. Returns how many pages were written whole, and why not all. */
+static unsigned write_pages(struct file_tier *f, uint64_t slot, const void *const pages[],
+			    unsigned n, int *error)
 {
-	uint64_t slot = NONE;
-
-	if (f->nr_taken < f->end)
-		slot = find_free(f, f->hint, f->end);
-	if (slot == NONE && f->end == f->slots)
-		slot = find_free(f, 0, f->end);
-	return slot == NONE ? f->end : slot;
-}
-
-static int take_slot(struct file_tier *f, uint64_t *slot)
-{
-	int ret = -ENOSPC;
-
-	s2_mutex_lock(&f->lock);
-	if (f->nr_taken < f->slots) {
-		*slot = choose(f);
-		if (*slot == f->end) {
-			f->end++;
-			f->hint = 0;
-		} else {
-			f->hint = *slot + 1;
-		}
-		set_taken(f, *slot, true);
-		ret = 0;
-	}
-	s2_mutex_unlock(&f->lock);
-	return ret;
-}
-
-/*
- * @error: what writing it has ended with, 0 if it was dropped. One for which the operating
- * system has no room was never used; after any other error the next search begins behind it.
- */
-static void give_back(struct file_tier *f, uint64_t slot, int error)
-{
-	s2_mutex_lock(&f->lock);
-	if (slot < f->slots && is_taken(f, slot)) {
-		set_taken(f, slot, false);
-		if (error == -ENOSPC && slot + 1 == f->end)
-			f->end--;
-		else if (error)
-			f->hint = slot + 1;
-	}
-	s2_mutex_unlock(&f->lock);
-}
-
-static int write_page(struct file_tier *f, uint64_t slot, const char *page)
-{
-	off_t offset = (off_t)(slot * S2_PAGE_SIZE);
+	struct iovec iov[S2_POOL_BATCH];
 	size_t done = 0;
 
-	while (done < S2_PAGE_SIZE) {
-		ssize_t n = pwrite(f->fd, page + done, S2_PAGE_SIZE - done, offset + (off_t)done);
+	while (done < n * S2_PAGE_SIZE) {
+		int count = rest_of(iov, (void *const *)pages, n, done);
+		ssize_t written = pwritev(f->fd, iov, count, offset_of(slot) + (off_t)done);
 
-		if (n > 0)
-			done += (size_t)n;
-		else if (n == 0)
-			return -EIO;
-		else if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
-			return -ENOSPC;
-		else if (errno != EINTR)
-			return -EIO;
+		if (written > 0) {
+			done += (size_t)written;
+		} else if (written == 0 || errno != EINTR) {
+			*error = written == 0 ? -EIO : write_error(errno);
+			break;
+		}
 	}
-	return 0;
+	return (unsigned)(done / S2_PAGE_SIZE);
 }
 
-static int read_page(struct file_tier *f, uint64_t slot, char *page)
+/* From @n slots from @slot on, of which @done bytes have been read. */
+static void read_pages(struct file_tier *f, uint64_t slot, void *const pages[], unsigned n,
+		       size_t done, int results[])
 {
-	off_t offset = (off_t)(slot * S2_PAGE_SIZE);
-	size_t done = 0;
+	struct iovec iov[S2_POOL_BATCH];
 
-	while (done < S2_PAGE_SIZE) {
-		ssize_t n = pread(f->fd, page + done, S2_PAGE_SIZE - done, offset + (off_t)done);
+	for (unsigned i = 0; i < n; i++)
+		results[i] = 0;
+	while (done < n * S2_PAGE_SIZE) {
+		int count = rest_of(iov, pages, n, done);
+		ssize_t got = preadv(f->fd, iov, count, offset_of(slot) + (off_t)done);
 
-		if (n > 0)
-			done += (size_t)n;
-		else if (n == 0 || errno != EINTR)
-			return -EIO; /* 0: somebody has cut the file short */
+		if (got > 0) {
+			done += (size_t)got;
+		} else if (got == 0 || errno != EINTR) {
+			/* 0: somebody has cut the file short. The next page may be whole. */
+			results[done / S2_PAGE_SIZE] = -EIO;
+			done = (done / S2_PAGE_SIZE + 1) * S2_PAGE_SIZE;
+		}
 	}
-	return 0;
 }
 
 static int try_store(struct file_tier *f, const void *page, uint64_t *slot)
 {
 	uint64_t taken;
-	int ret = take_slot(f, &taken);
+	int ret = s2_slots_take(&f->slots, &taken);
 
 	if (ret)
 		return ret;
-	ret = write_page(f, taken, page);
-	if (ret)
-		give_back(f, taken, ret);
-	else
+	if (write_pages(f, taken, &page, 1, &ret))
 		*slot = taken;
+	else
+		s2_slots_give_back(&f->slots, taken, ret);
 	return ret;
 }
 
@@ -191,23 +146,128 @@ static int file_store(struct s2_pool_tier *tier, const void *page, uint64_t *slo
 	return ret ? try_store(f, page, slot) : 0;
 }
 
+/*
+ * Into @n slots from @first on. Returns how many were stored: those before the one that
+ * cannot be written. The last is given back first, as what has no room shrinks from its end.
+ */
+static unsigned store_run(struct file_tier *f, uint64_t first, const void *const pages[],
+			  unsigned n, uint64_t slots[], int results[])
+{
+	int error = 0;
+	unsigned stored = write_pages(f, first, pages, n, &error);
+
+	for (unsigned i = 0; i < stored; i++) {
+		slots[i] = first + i;
+		results[i] = 0;
+	}
+	for (unsigned i = n; i-- > stored;)
+		s2_slots_give_back(&f->slots, first + i,
+				   i == stored || error == -ENOSPC ? error : 0);
+	return stored;
+}
+
+/* Where there is no room for one there is none for the next. */
+static void store_each(struct file_tier *f, const void *const pages[], unsigned n, uint64_t slots[],
+		       int results[])
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (ret != -ENOSPC)
+			ret = file_store(&f->tier, pages[i], &slots[i]);
+		results[i] = ret;
+	}
+}
+
+/* In runs as long as they are to be had; a page that none takes goes wherever there is a slot. */
+static void file_store_many(struct s2_pool_tier *tier, unsigned n, const void *const pages[],
+			    uint64_t slots[], int results[])
+{
+	struct file_tier *f = to_file(tier);
+	unsigned done = 0, run = n;
+	uint64_t first;
+
+	while (done < n && run > 1) {
+		unsigned left = n - done, stored;
+
+		if (run > left)
+			run = left;
+		if (!s2_slots_take_run(&f->slots, run, &first)) {
+			run /= 2;
+			continue;
+		}
+		stored = store_run(f, first, pages + done, run, slots + done, results + done);
+		done += stored;
+		if (stored < run)
+			break;
+	}
+	store_each(f, pages + done, n - done, slots + done, results + done);
+}
+
 static int file_load(struct s2_pool_tier *tier, uint64_t slot, void *page)
 {
 	struct file_tier *f = to_file(tier);
+	int ret;
 
-	if (slot >= f->slots || !is_taken(f, slot))
+	if (!s2_slots_taken(&f->slots, slot))
 		return -EINVAL;
-	return read_page(f, slot, page);
+	read_pages(f, slot, &page, 1, 0, &ret);
+	return ret;
+}
+
+/* How many of the @n slots, from the first on, are neighbours, and there. */
+static unsigned run_length(struct file_tier *f, const uint64_t slots[], unsigned n)
+{
+	unsigned i = 0;
+
+	while (i < n && s2_slots_taken(&f->slots, slots[i]) && slots[i] == slots[0] + i)
+		i++;
+	return i;
+}
+
+/* Into runs of neighbours, of which @starts tells where each begins. Returns how many there are. */
+static unsigned find_runs(struct file_tier *f, unsigned n, const uint64_t slots[],
+			  struct s2_ring_read runs[], unsigned starts[], int results[])
+{
+	unsigned found = 0;
+
+	for (unsigned i = 0, length; i < n; i += length) {
+		length = run_length(f, slots + i, n - i);
+		if (!length) {
+			results[i] = -EINVAL;
+			length = 1;
+			continue;
+		}
+		starts[found] = i;
+		runs[found++] = (struct s2_ring_read){ .offset = offset_of(slots[i]), .n = length };
+	}
+	return found;
+}
+
+static void file_load_many(struct s2_pool_tier *tier, unsigned n, const uint64_t slots[],
+			   void *const pages[], int results[])
+{
+	struct s2_ring_read runs[S2_POOL_BATCH];
+	struct iovec iov[S2_POOL_BATCH];
+	struct file_tier *f = to_file(tier);
+	unsigned starts[S2_POOL_BATCH];
+	unsigned nr_runs = find_runs(f, n, slots, runs, starts, results);
+
+	rest_of(iov, pages, n, 0);
+	for (unsigned i = 0; i < nr_runs; i++)
+		runs[i].iov = &iov[starts[i]];
+	if (f->overlaps && nr_runs > 1)
+		s2_rings_read(&f->rings, f->fd, runs, nr_runs);
+	for (unsigned i = 0; i < nr_runs; i++) {
+		unsigned at = starts[i];
+
+		read_pages(f, slots[at], pages + at, runs[i].n, runs[i].done, results + at);
+	}
 }
 
 static void file_drop(struct s2_pool_tier *tier, uint64_t slot)
 {
-	give_back(to_file(tier), slot, 0);
-}
-
-static size_t bits_size(const struct file_tier *f)
-{
-	return (f->slots + 63) / 64 * sizeof(*f->taken);
+	s2_slots_give_back(&to_file(tier)->slots, slot, 0);
 }
 
 static void file_destroy(struct s2_pool_tier *tier)
@@ -217,8 +277,11 @@ static void file_destroy(struct s2_pool_tier *tier)
 	/* Nobody can make use of the contents, and they were a guest's. */
 	while (f->regular && ftruncate(f->fd, 0) && errno == EINTR)
 		;
+	/* A ring may keep the file, and the lock on it, until the kernel gets round to it. */
+	flock(f->fd, LOCK_UN);
+	s2_rings_destroy(&f->rings);
 	close(f->fd);
-	munmap(f->taken, bits_size(f));
+	s2_slots_destroy(&f->slots);
 	s2_free(&s2_libc_allocator, f);
 }
 
@@ -228,6 +291,8 @@ static const struct s2_pool_tier_ops file_ops = {
 	.load = file_load,
 	.drop = file_drop,
 	.destroy = file_destroy,
+	.store_many = file_store_many,
+	.load_many = file_load_many,
 };
 
 /*
@@ -287,31 +352,34 @@ static int claim(struct file_tier *f, uint64_t *size)
 	return S_ISBLK(st.st_mode) ? claim_device(f->fd, size) : -EINVAL;
 }
 
+/*
+ * tmpfs, for one, cannot say that a read would have to wait. io_uring would then have a
+ * thread of its own do each of them.
+ */
+static bool reads_overlap(int fd)
+{
+	struct iovec byte = { &(char){ 0 }, 1 };
+
+	return preadv2(fd, &byte, 1, 0, RWF_NOWAIT) >= 0 || errno == EAGAIN;
+}
+
 static int file_init(struct file_tier *f, const char *path, uint64_t size)
 {
-	void *bits;
 	int ret;
 
 	f->fd = open_path(path);
 	if (f->fd < 0)
 		return f->fd;
 	ret = claim(f, &size);
-	if (ret)
-		goto out_close;
-	f->slots = size / S2_PAGE_SIZE;
-	bits = mmap(NULL, bits_size(f), PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (bits == MAP_FAILED) {
-		ret = -ENOMEM;
-		goto out_close;
+	if (!ret)
+		ret = s2_slots_init(&f->slots, size / S2_PAGE_SIZE);
+	if (ret) {
+		close(f->fd);
+		return ret;
 	}
-	f->taken = bits;
-	s2_mutex_init(&f->lock, S2_RANK_INTERNAL);
+	f->overlaps = reads_overlap(f->fd);
+	s2_rings_init(&f->rings);
 	return 0;
-
-out_close:
-	close(f->fd);
-	return ret;
 }
 
 int s2_pool_tier_file(const char *path, uint64_t size, struct s2_pool_tier **tier)

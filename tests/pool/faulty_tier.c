@@ -25,13 +25,13 @@ static bool unlucky(struct faulty_tier *tier)
 	return test_random(&state) % one_in == 0;
 }
 
-static void let_things_happen(struct faulty_tier *tier)
+static void let_things_happen(struct faulty_tier *tier, void (**what)(void *arg))
 {
-	void (*meanwhile)(void *arg) = tier->meanwhile;
+	void (*meanwhile)(void *arg) = *what;
 
 	if (!meanwhile)
 		return;
-	tier->meanwhile = NULL;
+	*what = NULL;
 	meanwhile(tier->arg);
 }
 
@@ -54,7 +54,7 @@ static int faulty_store(struct s2_pool_tier *base, const void *page, uint64_t *s
 		ret = -ENOSPC;
 	}
 	pthread_mutex_unlock(&tier->lock);
-	let_things_happen(tier);
+	let_things_happen(tier, &tier->meanwhile);
 	return ret;
 }
 
@@ -67,6 +67,7 @@ static int faulty_load(struct s2_pool_tier *base, uint64_t slot, void *page)
 		ret = -EIO;
 	if (ret)
 		return ret;
+	let_things_happen(tier, &tier->in_load);
 	memcpy(page, tier->pages[atomic_load(&tier->mix_up) ? 0 : slot - tier->slot_base],
 	       S2_PAGE_SIZE);
 	if (atomic_load(&tier->damage) || unlucky(tier))

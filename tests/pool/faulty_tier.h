@@ -16,7 +16,7 @@
  * @store_error, @load_error: what the call returns, without doing anything.
  * @damage:    load() flips a bit; @mix_up: it returns slot 0.
  * @slot_base: added to each slot's number.
- * @meanwhile: called once, in the middle of the next store().
+ * @meanwhile: called once, in the middle of the next store(); @in_load: of the next load().
  * @one_in:    one call of so many fails, or damages; 0 for none.
  */
 struct faulty_tier {
@@ -32,6 +32,7 @@ struct faulty_tier {
 	_Atomic bool damage;
 	_Atomic bool mix_up;
 	void (*meanwhile)(void *arg);
+	void (*in_load)(void *arg);
 	void *arg;
 	_Atomic unsigned one_in;
 	_Atomic uint64_t random;

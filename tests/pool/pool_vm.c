@@ -12,28 +12,34 @@
 
 #define WORDS (S2_PAGE_SIZE / sizeof(uint64_t))
 
-void pool_vm_begin(struct pool_vm *p, enum s2_gate gate, unsigned frames, uint64_t pages,
-		   uint64_t limit, unsigned tiers)
+void pool_vm_begin_config(struct pool_vm *p, const struct s2_pool_config *base, uint64_t pages,
+			  const struct s2_memcg_config *memcg, unsigned tiers)
 {
-	struct s2_pool_config config = {
-		.size = frames * S2_PAGE_SIZE,
-		.gate = gate,
-		.allocator = &p->memory.ops,
-	};
+	struct s2_pool_config config = *base;
 
 	memset(p, 0, sizeof(*p));
 	counting_allocator_init(&p->memory);
+	config.allocator = &p->memory.ops;
 	for (unsigned i = 0; i < 2; i++) {
 		faulty_tier_init(&p->tiers[i], FAULTY_TIER_SLOTS);
 		config.tiers[i] = i < tiers ? &p->tiers[i].tier : NULL;
 	}
 	p->pages = pages;
 	assert_int_equal(s2_pool_create(&config, &p->pool), 0);
-	assert_int_equal(s2_pool_map(p->pool, pages * S2_PAGE_SIZE, limit * S2_PAGE_SIZE, &p->hva),
-			 0);
+	assert_int_equal(s2_memcg_create(p->pool, memcg, &p->memcg), 0);
+	assert_int_equal(s2_pool_map(p->pool, p->memcg, pages * S2_PAGE_SIZE, &p->hva), 0);
 	assert_int_equal(s2_vm_create(s2_pool_mm(p->pool), NULL, &p->vm), 0);
 	assert_int_equal(map_region(p->vm, 0, 0, pages, p->hva), 0);
 	assert_int_equal(s2_vcpu_create(p->vm, test_vcpu_config(), &p->vcpu), 0);
+}
+
+void pool_vm_begin(struct pool_vm *p, enum s2_gate gate, unsigned frames, uint64_t pages,
+		   uint64_t limit, unsigned tiers)
+{
+	const struct s2_pool_config config = { .size = frames * S2_PAGE_SIZE, .gate = gate };
+	const struct s2_memcg_config memcg = { .limit = limit * S2_PAGE_SIZE };
+
+	pool_vm_begin_config(p, &config, pages, &memcg, tiers);
 }
 
 void pool_vm_end(struct pool_vm *p)
@@ -44,9 +50,16 @@ void pool_vm_end(struct pool_vm *p)
 	s2_vm_put(p->vm);
 	if (p->hva)
 		assert_int_equal(s2_pool_unmap(p->pool, p->hva), 0);
+	assert_int_equal(s2_memcg_get_stats(p->memcg, &stats), 0);
+	assert_int_equal(stats.resident, 0);
+	assert_int_equal(stats.shared, 0);
+	assert_int_equal(stats.swapped, 0);
+	assert_int_equal(s2_memcg_destroy(p->memcg), 0);
 	stats = pool_stats(p);
 	assert_int_equal(stats.free_frames, stats.frames);
 	assert_int_equal(stats.resident, 0);
+	assert_int_equal(stats.shared, 0);
+	assert_int_equal(stats.shared_frames, 0);
 	assert_int_equal(stats.swapped, 0);
 	s2_pool_destroy(p->pool);
 	for (unsigned i = 0; i < 2; i++) {
@@ -74,6 +87,14 @@ struct s2_pool_stats pool_stats(struct pool_vm *p)
 	struct s2_pool_stats stats;
 
 	assert_int_equal(s2_pool_get_stats(p->pool, &stats), 0);
+	return stats;
+}
+
+struct s2_pool_stats memcg_stats(struct s2_memcg *memcg)
+{
+	struct s2_pool_stats stats;
+
+	assert_int_equal(s2_memcg_get_stats(memcg, &stats), 0);
 	return stats;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What tests of the pool begin with: a pool with two tiers that fail when told to, and
- * one VM whose memory is one region of it, from gfn 0 on.
+ * one VM whose memory is one region of it, in a memcg of its own, from gfn 0 on.
  */
 #ifndef TESTS_POOL_POOL_VM_H
 #define TESTS_POOL_POOL_VM_H
@@ -15,6 +15,7 @@ struct pool_vm {
 	struct counting_allocator memory;
 	struct faulty_tier tiers[2];
 	struct s2_pool *pool;
+	struct s2_memcg *memcg;
 	struct s2_vm *vm;
 	struct s2_vcpu *vcpu;
 	uint64_t hva;
@@ -25,12 +26,17 @@ struct pool_vm {
 void pool_vm_begin(struct pool_vm *p, enum s2_gate gate, unsigned frames, uint64_t pages,
 		   uint64_t limit, unsigned tiers);
 
+/* With a pool, and a memcg, that have more to them; allocator and tiers are the fixture's. */
+void pool_vm_begin_config(struct pool_vm *p, const struct s2_pool_config *config, uint64_t pages,
+			  const struct s2_memcg_config *memcg, unsigned tiers);
+
 /* Also checks that all memory and all slots have come back. */
 void pool_vm_end(struct pool_vm *p);
 
 int map_region(struct s2_vm *vm, uint32_t id, uint64_t gfn, uint64_t pages, uint64_t hva);
 
 struct s2_pool_stats pool_stats(struct pool_vm *p);
+struct s2_pool_stats memcg_stats(struct s2_memcg *memcg);
 
 /* Whole pages, each word of which tells the page's number and generation; 0 is zeroes. */
 int guest_fill(struct s2_vcpu *vcpu, uint64_t gfn, uint64_t generation);

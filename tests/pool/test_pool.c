@@ -203,7 +203,7 @@ static void test_idle_pages_age(void **state)
 	stats = pool_stats(&p);
 	assert_int_equal(stats.by_age[0], 4);
 	assert_int_equal(stats.by_age[3], 4);
-	assert_int_equal(s2_pool_get_region_stats(p.pool, p.hva, &stats), 0);
+	stats = memcg_stats(p.memcg);
 	assert_int_equal(stats.by_age[0], 4);
 	assert_int_equal(stats.by_age[3], 4);
 	for (unsigned i = 0; i < 10; i++)
@@ -376,27 +376,31 @@ static void test_unmapped_under_a_running_vcpu(void **state)
 	pool_vm_end(&p);
 }
 
-static void test_a_region_has_its_limit(void **state)
+static void test_a_memcg_has_its_limit(void **state)
 {
 	struct s2_pool_stats stats;
+	struct s2_memcg *memcg;
 	struct pool_vm p;
 	uint64_t other;
 
 	pool_vm_begin(&p, S2_GATE_RANGE, POOL_FRAMES, 12, 4, 1);
-	assert_int_equal(s2_pool_map(p.pool, 8 * S2_PAGE_SIZE, 0, &other), 0);
+	assert_int_equal(s2_memcg_create(p.pool, NULL, &memcg), 0);
+	assert_int_equal(s2_pool_map(p.pool, memcg, 8 * S2_PAGE_SIZE, &other), 0);
 	assert_int_equal(map_region(p.vm, 1, 100, 8, other), 0);
 	fill_pages(&p, 100, 108, 1);
 	fill_pages(&p, 0, 12, 1);
-	assert_int_equal(s2_pool_get_region_stats(p.pool, p.hva, &stats), 0);
+	stats = memcg_stats(p.memcg);
 	assert_int_equal(stats.resident, 4);
 	assert_int_equal(stats.swapped, 8);
 	assert_int_equal(stats.direct_reclaims, 8);
-	assert_int_equal(s2_pool_get_region_stats(p.pool, other, &stats), 0);
+	stats = memcg_stats(memcg);
 	assert_int_equal(stats.resident, 8);
 	assert_int_equal(stats.swap_outs, 0);
 	assert_pages(&p, 0, 12, 1);
 	assert_int_equal(pool_stats(&p).free_frames, POOL_FRAMES - 12);
+	assert_int_equal(s2_memcg_destroy(memcg), -EBUSY);
 	assert_int_equal(s2_pool_unmap(p.pool, other), 0);
+	assert_int_equal(s2_memcg_destroy(memcg), 0);
 	pool_vm_end(&p);
 }
 
@@ -589,7 +593,7 @@ static void test_regions_come_and_go(void **state)
 	begin(&p, 1);
 	for (unsigned round = 0; round < 3; round++) {
 		for (unsigned i = 0; i < 100; i++) {
-			assert_int_equal(s2_pool_map(p.pool, (i + 1) * S2_PAGE_SIZE, 0, &hvas[i]), 0);
+			assert_int_equal(s2_pool_map(p.pool, NULL, (i + 1) * S2_PAGE_SIZE, &hvas[i]), 0);
 			assert_int_equal(s2_pool_write(p.pool, hvas[i], &i, sizeof(i)), 0);
 		}
 		/* What lies behind a region is nobody's. */
@@ -616,6 +620,8 @@ static void test_out_of_memory(void **state)
 		.size = POOL_FRAMES * S2_PAGE_SIZE,
 		.allocator = &memory.ops,
 		.tiers = { &tier.tier },
+		.low_watermark = S2_PAGE_SIZE,
+		.high_watermark = 2 * S2_PAGE_SIZE,
 	};
 	unsigned failures = 0;
 	long n = 0;
@@ -625,12 +631,19 @@ static void test_out_of_memory(void **state)
 	faulty_tier_init(&tier, FAULTY_TIER_SLOTS);
 	do {
 		struct s2_pool *pool = NULL;
+		struct s2_memcg *memcg;
 		uint64_t hva;
 
 		counting_allocator_fail_at(&memory, ++n);
 		ret = s2_pool_create(&config, &pool);
 		if (!ret)
-			ret = s2_pool_map(pool, 64 * S2_PAGE_SIZE, 0, &hva);
+			ret = s2_memcg_create(pool, NULL, &memcg);
+		if (!ret)
+			ret = s2_pool_map(pool, memcg, 64 * S2_PAGE_SIZE, &hva);
+		if (!ret)
+			ret = s2_pool_write(pool, hva, "1", 1);
+		if (!ret)
+			ret = s2_pool_clone(pool, memcg, hva, &hva);
 		if (ret) {
 			assert_int_equal(ret, -ENOMEM);
 			failures++;
@@ -667,6 +680,10 @@ static void test_bad_configs(void **state)
 	ASSERT_REFUSED(size, UINT64_MAX - S2_PAGE_SIZE + 1);
 	ASSERT_REFUSED(gate, (enum s2_gate)S2_NR_GATES);
 	ASSERT_REFUSED(reserved[7], 1);
+	ASSERT_REFUSED(read_ahead, S2_POOL_BATCH + 1);
+	ASSERT_REFUSED(low_watermark, S2_PAGE_SIZE);
+	ASSERT_REFUSED(high_watermark, 1);
+	ASSERT_REFUSED(high_watermark, 1 << 16);
 	ASSERT_REFUSED(tiers[1], &tier.tier);
 	good.tiers[0] = &tier.tier;
 	ASSERT_REFUSED(tiers[1], &tier.tier);
@@ -680,17 +697,17 @@ static void test_bad_configs(void **state)
 static void test_bad_arguments(void **state)
 {
 	struct s2_pool_stats stats;
+	struct s2_memcg *memcg;
 	struct pool_vm p;
 	char data[8] = { 0 };
 	uint64_t hva;
 
 	begin(&p, 4);
-	assert_int_equal(s2_pool_map(NULL, S2_PAGE_SIZE, 0, &hva), -EINVAL);
-	assert_int_equal(s2_pool_map(p.pool, S2_PAGE_SIZE, 0, NULL), -EINVAL);
-	assert_int_equal(s2_pool_map(p.pool, 0, 0, &hva), -EINVAL);
-	assert_int_equal(s2_pool_map(p.pool, 1, 0, &hva), -EINVAL);
-	assert_int_equal(s2_pool_map(p.pool, S2_PAGE_SIZE, 1, &hva), -EINVAL);
-	assert_int_equal(s2_pool_map(p.pool, -S2_PAGE_SIZE, 0, &hva), -ENOMEM);
+	assert_int_equal(s2_pool_map(NULL, NULL, S2_PAGE_SIZE, &hva), -EINVAL);
+	assert_int_equal(s2_pool_map(p.pool, NULL, S2_PAGE_SIZE, NULL), -EINVAL);
+	assert_int_equal(s2_pool_map(p.pool, NULL, 0, &hva), -EINVAL);
+	assert_int_equal(s2_pool_map(p.pool, NULL, 1, &hva), -EINVAL);
+	assert_int_equal(s2_pool_map(p.pool, NULL, -S2_PAGE_SIZE, &hva), -ENOMEM);
 	assert_int_equal(s2_pool_unmap(NULL, p.hva), -EINVAL);
 	assert_int_equal(s2_pool_unmap(p.pool, 0), -ENOENT);
 	assert_int_equal(s2_pool_unmap(p.pool, UINT64_MAX), -ENOENT);
@@ -711,10 +728,27 @@ static void test_bad_arguments(void **state)
 	assert_int_equal(s2_pool_reclaim(p.pool, 1, S2_POOL_AGES), -EINVAL);
 	assert_int_equal(s2_pool_get_stats(NULL, &stats), -EINVAL);
 	assert_int_equal(s2_pool_get_stats(p.pool, NULL), -EINVAL);
-	assert_int_equal(s2_pool_get_region_stats(NULL, p.hva, &stats), -EINVAL);
-	assert_int_equal(s2_pool_get_region_stats(p.pool, p.hva, NULL), -EINVAL);
-	assert_int_equal(s2_pool_get_region_stats(p.pool, hva_of(&p, 1), &stats), -ENOENT);
-	assert_int_equal(s2_pool_get_region_stats(p.pool, hva_of(&p, 4), &stats), -ENOENT);
+	assert_int_equal(s2_memcg_get_stats(NULL, &stats), -EINVAL);
+	assert_int_equal(s2_memcg_get_stats(p.memcg, NULL), -EINVAL);
+	assert_int_equal(s2_memcg_create(NULL, NULL, &memcg), -EINVAL);
+	assert_int_equal(s2_memcg_create(p.pool, NULL, NULL), -EINVAL);
+	assert_int_equal(s2_memcg_create(p.pool, &(struct s2_memcg_config){ .limit = 1 }, &memcg), -EINVAL);
+	assert_int_equal(s2_memcg_create(p.pool, &(struct s2_memcg_config){ .oom_priority = -1 }, &memcg),
+			 -EINVAL);
+	assert_int_equal(s2_memcg_create(p.pool, &(struct s2_memcg_config){ .reserved = { 1 } }, &memcg),
+			 -EINVAL);
+	assert_int_equal(s2_memcg_set_limit(NULL, 0), -EINVAL);
+	assert_int_equal(s2_memcg_set_limit(p.memcg, 1), -EINVAL);
+	assert_int_equal(s2_memcg_reclaim(NULL, 1, 0), -EINVAL);
+	assert_int_equal(s2_memcg_reclaim(p.memcg, 1, S2_POOL_AGES), -EINVAL);
+	assert_int_equal(s2_memcg_destroy(NULL), 0);
+	assert_int_equal(s2_pool_clone(NULL, NULL, p.hva, &hva), -EINVAL);
+	assert_int_equal(s2_pool_clone(p.pool, NULL, p.hva, NULL), -EINVAL);
+	assert_int_equal(s2_pool_clone(p.pool, NULL, hva_of(&p, 1), &hva), -ENOENT);
+	assert_int_equal(s2_pool_clone(p.pool, NULL, 0, &hva), -ENOENT);
+	assert_int_equal(s2_pool_advise(NULL, p.hva, S2_PAGE_SIZE, S2_POOL_MERGE), -EINVAL);
+	assert_int_equal(s2_pool_advise(p.pool, p.hva, 1, S2_POOL_MERGE), -EINVAL);
+	assert_int_equal(s2_pool_advise(p.pool, p.hva, S2_PAGE_SIZE, (enum s2_pool_advice)2), -EINVAL);
 	pool_vm_end(&p);
 }
 
@@ -726,7 +760,7 @@ static void test_a_pool_ends_with_regions_mapped(void **state)
 
 	assert_int_equal(s2_pool_create(&config, &pool), 0);
 	for (unsigned i = 0; i < 3; i++) {
-		assert_int_equal(s2_pool_map(pool, S2_PAGE_SIZE, 0, &hva), 0);
+		assert_int_equal(s2_pool_map(pool, NULL, S2_PAGE_SIZE, &hva), 0);
 		assert_int_equal(s2_pool_write(pool, hva, "1", 1), 0);
 	}
 	s2_pool_destroy(pool);
@@ -754,7 +788,7 @@ int main(void)
 		cmocka_unit_test(test_written_to_and_then_refused),
 		cmocka_unit_test(test_discard),
 		cmocka_unit_test(test_unmapped_under_a_running_vcpu),
-		cmocka_unit_test(test_a_region_has_its_limit),
+		cmocka_unit_test(test_a_memcg_has_its_limit),
 		cmocka_unit_test(test_without_tier_what_does_not_fit_is_refused),
 		cmocka_unit_test(test_what_a_tier_does_not_take_stays),
 		cmocka_unit_test(test_slots_that_do_not_fit_are_given_back),

@@ -130,13 +130,19 @@ static void *run_reclaimer(void *arg)
 static void *run_mapper(void *arg)
 {
 	struct worker *w = arg;
+	const struct s2_memcg_config config = { .limit = 3 * S2_PAGE_SIZE };
 	struct s2_pool *pool = w->stress->p.pool;
+	struct s2_memcg *memcg;
 
+	if (s2_memcg_create(pool, &config, &memcg)) {
+		atomic_fetch_add(&w->stress->wrong, 1);
+		return NULL;
+	}
 	while (!atomic_load(&w->stress->stop)) {
 		uint64_t hva, value;
 		unsigned wrote = 0;
 
-		if (!may_happen(w->stress, s2_pool_map(pool, 8 * S2_PAGE_SIZE, 3 * S2_PAGE_SIZE, &hva)))
+		if (!may_happen(w->stress, s2_pool_map(pool, memcg, 8 * S2_PAGE_SIZE, &hva)))
 			continue;
 		atomic_store(&w->stress->mapped, hva);
 		for (unsigned i = 0; i < 8; i++)
@@ -150,6 +156,8 @@ static void *run_mapper(void *arg)
 		if (s2_pool_unmap(pool, hva))
 			atomic_fetch_add(&w->stress->wrong, 1);
 	}
+	if (s2_memcg_destroy(memcg))
+		atomic_fetch_add(&w->stress->wrong, 1);
 	return NULL;
 }
 

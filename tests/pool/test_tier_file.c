@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The tier in a file: which paths it takes, and what it makes of a system that writes
- * less than it was asked to, is interrupted, has no more room, or fails. pread() and
- * pwrite() are our own here, and go wrong when they are told to.
+ * less than it was asked to, is interrupted, has no more room, or fails.
  */
+#include "file_faults.h"
 #include "pages.h"
-#include "small_vm.h"
+#include "tier_path.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -27,53 +26,13 @@
 #define PAGES 64
 #define TIER_SIZE (PAGES * S2_PAGE_SIZE)
 
-static char directory[64], path[96], other_path[96];
-
-static struct {
-	size_t at_most;      /* bytes in one call; 0 for no limit */
-	unsigned interrupts; /* so many calls fail by EINTR */
-	int error;           /* of all other calls */
-	off_t room;          /* writes beyond that fail by ENOSPC; 0 for no limit */
-	off_t bad;           /* writes that begin there fail by EIO; 0 for none */
-} fault;
-
-static int write_fault(off_t begin, off_t end)
-{
-	if (fault.bad && begin == fault.bad)
-		return EIO;
-	return fault.room && end > fault.room ? ENOSPC : fault.error;
-}
-
-static bool interrupted(void)
-{
-	if (!fault.interrupts)
-		return false;
-	fault.interrupts--;
-	return true;
-}
-
-static size_t fault_size(size_t size)
-{
-	return fault.at_most && size > fault.at_most ? fault.at_most : size;
-}
-
-ssize_t pwrite(int fd, const void *data, size_t size, off_t offset)
-{
-	errno = interrupted() ? EINTR : write_fault(offset, offset + (off_t)size);
-	return errno ? -1 : syscall(SYS_pwrite64, fd, data, fault_size(size), offset);
-}
-
-ssize_t pread(int fd, void *data, size_t size, off_t offset)
-{
-	errno = interrupted() ? EINTR : fault.error;
-	return errno ? -1 : syscall(SYS_pread64, fd, data, fault_size(size), offset);
-}
+static char other_path[96];
 
 static struct s2_pool_tier *tier_begin(void)
 {
 	struct s2_pool_tier *tier = NULL;
 
-	assert_int_equal(s2_pool_tier_file(path, TIER_SIZE, &tier), 0);
+	assert_int_equal(s2_pool_tier_file(tier_path, TIER_SIZE, &tier), 0);
 	return tier;
 }
 
@@ -205,7 +164,7 @@ static void test_a_file_that_was_cut_short_is_an_error(void **state)
 
 	assert_int_equal(store(tier, 0, &slots[0]), 0);
 	assert_int_equal(store(tier, 1, &slots[1]), 0);
-	assert_int_equal(truncate(path, S2_PAGE_SIZE + 100), 0);
+	assert_int_equal(truncate(tier_path, S2_PAGE_SIZE + 100), 0);
 	assert_true(holds(tier, 0, slots[0]));
 	assert_int_equal(tier->ops->load(tier, slots[1], page), -EIO);
 	tier->ops->destroy(tier);
@@ -264,11 +223,11 @@ static void test_the_file_is_nobody_elses_and_empty_afterwards(void **state)
 	umask(0);
 	tier = tier_begin();
 	assert_int_equal(store(tier, 1, &slot), 0);
-	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(stat(tier_path, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
 	assert_int_equal(st.st_size, TIER_SIZE);
 	tier->ops->destroy(tier);
-	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(stat(tier_path, &st), 0);
 	assert_int_equal(st.st_size, 0);
 }
 
@@ -278,7 +237,7 @@ static void test_a_file_of_two_tiers_is_refused(void **state)
 	uint64_t slot;
 
 	assert_int_equal(store(tier, 1, &slot), 0);
-	assert_int_equal(s2_pool_tier_file(path, TIER_SIZE, &second), -EBUSY);
+	assert_int_equal(s2_pool_tier_file(tier_path, TIER_SIZE, &second), -EBUSY);
 	assert_true(holds(tier, 1, slot));
 	tier->ops->destroy(tier);
 	tier = tier_begin();
@@ -289,18 +248,20 @@ static void test_a_symlink_is_refused(void **state)
 {
 	struct s2_pool_tier *tier;
 	struct stat st;
-	int fd = open(other_path, O_CREAT | O_WRONLY, 0600);
+	int fd;
 
+	snprintf(other_path, sizeof(other_path), "%s/other", tier_directory);
+	fd = open(other_path, O_CREAT | O_WRONLY, 0600);
 	assert_int_equal(write(fd, "precious", 8), 8);
 	close(fd);
-	assert_int_equal(symlink(other_path, path), 0);
-	assert_int_equal(s2_pool_tier_file(path, TIER_SIZE, &tier), -ELOOP);
+	assert_int_equal(symlink(other_path, tier_path), 0);
+	assert_int_equal(s2_pool_tier_file(tier_path, TIER_SIZE, &tier), -ELOOP);
 	assert_int_equal(stat(other_path, &st), 0);
 	assert_int_equal(st.st_size, 8);
 
 	/* One that leads nowhere, too: nothing is created there. */
 	assert_int_equal(unlink(other_path), 0);
-	assert_int_equal(s2_pool_tier_file(path, TIER_SIZE, &tier), -ELOOP);
+	assert_int_equal(s2_pool_tier_file(tier_path, TIER_SIZE, &tier), -ELOOP);
 	assert_int_equal(access(other_path, F_OK), -1);
 }
 
@@ -308,23 +269,23 @@ static void test_what_is_neither_file_nor_block_device_is_refused(void **state)
 {
 	struct s2_pool_tier *tier;
 
-	assert_int_equal(s2_pool_tier_file(directory, TIER_SIZE, &tier), -EISDIR);
+	assert_int_equal(s2_pool_tier_file(tier_directory, TIER_SIZE, &tier), -EISDIR);
 	assert_int_equal(s2_pool_tier_file("/dev/zero", TIER_SIZE, &tier), -EINVAL);
 	assert_int_equal(s2_pool_tier_file("", TIER_SIZE, &tier), -ENOENT);
-	assert_int_equal(mkfifo(path, 0600), 0);
-	assert_int_equal(s2_pool_tier_file(path, TIER_SIZE, &tier), -EINVAL);
+	assert_int_equal(mkfifo(tier_path, 0600), 0);
+	assert_int_equal(s2_pool_tier_file(tier_path, TIER_SIZE, &tier), -EINVAL);
 }
 
 static void test_a_path_that_leads_nowhere_is_what_open_says(void **state)
 {
 	struct s2_pool_tier *tier;
 	char below[128];
-	int fd = open(path, O_CREAT | O_WRONLY, 0600);
+	int fd = open(tier_path, O_CREAT | O_WRONLY, 0600);
 
 	close(fd);
-	snprintf(below, sizeof(below), "%s/swap", path);
+	snprintf(below, sizeof(below), "%s/swap", tier_path);
 	assert_int_equal(s2_pool_tier_file(below, TIER_SIZE, &tier), -ENOTDIR);
-	snprintf(below, sizeof(below), "%s/nowhere/swap", directory);
+	snprintf(below, sizeof(below), "%s/nowhere/swap", tier_directory);
 	assert_int_equal(s2_pool_tier_file(below, TIER_SIZE, &tier), -ENOENT);
 }
 
@@ -333,13 +294,13 @@ static void test_a_file_without_permission_is_refused(void **state)
 {
 	struct s2_pool_tier *tier;
 	bool root = geteuid() == 0;
-	int ret, fd = open(path, O_CREAT | O_WRONLY, 0400);
+	int ret, fd = open(tier_path, O_CREAT | O_WRONLY, 0400);
 
 	close(fd);
-	assert_int_equal(chmod(directory, 0755), 0);
+	assert_int_equal(chmod(tier_directory, 0755), 0);
 	if (root)
 		assert_int_equal(seteuid(65534), 0);
-	ret = s2_pool_tier_file(path, TIER_SIZE, &tier);
+	ret = s2_pool_tier_file(tier_path, TIER_SIZE, &tier);
 	if (root)
 		assert_int_equal(seteuid(0), 0);
 	assert_int_equal(ret, -EACCES);
@@ -350,35 +311,18 @@ static void test_no_descriptor_is_left_open(void **state)
 	unsigned before = open_files();
 	struct s2_pool_tier *tier = tier_begin(), *second;
 
-	assert_int_equal(s2_pool_tier_file(path, TIER_SIZE, &second), -EBUSY);
-	assert_int_equal(s2_pool_tier_file(directory, TIER_SIZE, &second), -EISDIR);
+	assert_int_equal(s2_pool_tier_file(tier_path, TIER_SIZE, &second), -EBUSY);
+	assert_int_equal(s2_pool_tier_file(tier_directory, TIER_SIZE, &second), -EISDIR);
 	tier->ops->destroy(tier);
 	assert_int_equal(open_files(), before);
 }
 
-static int make_directory(void **state)
-{
-	const char *parent = getenv("TMPDIR");
-
-	snprintf(directory, sizeof(directory), "%s/stage2-tiers-XXXXXX", parent ? parent : "/tmp");
-	if (!mkdtemp(directory))
-		return -1;
-	snprintf(path, sizeof(path), "%s/swap", directory);
-	snprintf(other_path, sizeof(other_path), "%s/other", directory);
-	return 0;
-}
-
 static int end_test(void **state)
 {
-	memset(&fault, 0, sizeof(fault));
-	unlink(path);
+	fault = (struct file_faults){ 0 };
+	unlink(tier_path);
 	unlink(other_path);
 	return 0;
-}
-
-static int remove_directory(void **state)
-{
-	return rmdir(directory);
 }
 
 #define TEST(test) cmocka_unit_test_teardown(test, end_test)
@@ -404,5 +348,5 @@ int main(void)
 		TEST(test_no_descriptor_is_left_open),
 	};
 
-	return cmocka_run_group_tests(tests, make_directory, remove_directory);
+	return cmocka_run_group_tests(tests, make_tier_directory, remove_tier_directory);
 }

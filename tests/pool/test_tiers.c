@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What holds of every tier that comes with the library: a page comes back as it was
- * stored, by whichever thread; a full tier says so and goes on after drops; no slot
- * that was never handed out does any harm.
+ * stored, by whichever thread, alone or in a batch; a full tier says so and goes on after
+ * drops; no slot that was never handed out does any harm.
  */
+#include "batch.h"
 #include "pages.h"
 #include "small_vm.h"
+#include "tier_path.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -24,13 +26,11 @@
 
 enum tier_name { LZ4, ZSTD, A_FILE };
 
-static char directory[64], path[96];
-
 static struct s2_pool_tier *tier_begin(void **state, uint64_t size)
 {
 	enum tier_name name = *(const enum tier_name *)*state;
 	struct s2_pool_tier *tier = NULL;
-	int ret = name == A_FILE ? s2_pool_tier_file(path, size, &tier)
+	int ret = name == A_FILE ? s2_pool_tier_file(tier_path, size, &tier)
 				 : s2_pool_tier_memory(name == LZ4 ? S2_POOL_LZ4 : S2_POOL_ZSTD,
 						       size, &tier);
 
@@ -312,6 +312,94 @@ static void test_threads_find_what_they_stored(void **state)
 	tier->ops->destroy(tier);
 }
 
+static void test_batches_come_back(void **state)
+{
+	struct s2_pool_tier *tier = tier_begin(state, TIER_SIZE);
+	uint64_t seed = test_seed();
+	static struct batch batch;
+
+	for (unsigned i = 0; i < 50; i++) {
+		enum page_kind kind = (enum page_kind)(i % 3);
+		unsigned n = 1 + (unsigned)(test_random(&seed) % S2_POOL_BATCH);
+
+		assert_int_equal(batch_store(&batch, tier, kind, seed, n), n);
+		assert_int_equal(batch_load(&batch, tier, kind, n), n);
+		drop_all(tier, batch.slots, n);
+	}
+	tier->ops->destroy(tier);
+}
+
+static void test_a_full_tier_stores_what_it_can_of_a_batch(void **state)
+{
+	static uint64_t slots[MANY];
+	struct s2_pool_tier *tier = tier_begin(state, TIER_SIZE);
+	unsigned n = fill(tier, PAGE_ZERO, 0, slots), full = 0;
+	static struct batch batch;
+
+	drop_all(tier, slots, 10);
+	assert_int_equal(batch_store(&batch, tier, PAGE_ZERO, 0, S2_POOL_BATCH), 10);
+	for (unsigned i = 0; i < S2_POOL_BATCH; i++)
+		full += batch.results[i] == -ENOSPC;
+	assert_int_equal(full, S2_POOL_BATCH - 10);
+	assert_int_equal(batch_load(&batch, tier, PAGE_ZERO, 10), 10);
+	drop_all(tier, slots + 10, n - 10);
+	drop_all(tier, batch.slots, 10);
+	tier->ops->destroy(tier);
+}
+
+#define BATCH_STEPS 20
+
+/* A few of its pages each time, so that the slots of the others lie here and there. */
+static void renew(struct user *user, struct batch *batch, struct batch *fresh)
+{
+	for (unsigned i = 0; i < S2_POOL_BATCH; i++) {
+		unsigned which = (unsigned)(test_random(&user->seed) % S2_POOL_BATCH);
+		unsigned n = 1 + (unsigned)(test_random(&user->seed) % 4);
+
+		if (which + n > S2_POOL_BATCH)
+			continue;
+		drop_all(user->tier, batch->slots + which, n);
+		user->wrong +=
+			batch_store(fresh, user->tier, PAGE_TEXT, test_random(&user->seed), n) != n;
+		memcpy(batch->slots + which, fresh->slots, n * sizeof(*fresh->slots));
+		memcpy(batch->numbers + which, fresh->numbers, n * sizeof(*fresh->numbers));
+	}
+}
+
+static void *batch_user_main(void *arg)
+{
+	struct batch *batch = calloc(2, sizeof(*batch));
+	struct user *user = arg;
+
+	user->wrong += batch_store(batch, user->tier, PAGE_TEXT, user->seed, S2_POOL_BATCH) !=
+		       S2_POOL_BATCH;
+	for (unsigned i = 0; !user->wrong && i < BATCH_STEPS; i++) {
+		renew(user, batch, batch + 1);
+		user->wrong += batch_load(batch, user->tier, PAGE_TEXT, S2_POOL_BATCH) !=
+			       S2_POOL_BATCH;
+	}
+	free(batch);
+	return NULL;
+}
+
+static void test_threads_find_their_batches(void **state)
+{
+	struct s2_pool_tier *tier = tier_begin(state, 4 * 8 * S2_POOL_BATCH * S2_PAGE_SIZE);
+	uint64_t seed = test_seed();
+	struct user users[8];
+
+	for (unsigned i = 0; i < 8; i++) {
+		users[i] = (struct user){ .tier = tier, .seed = seed + i };
+		assert_int_equal(pthread_create(&users[i].thread, NULL, batch_user_main, &users[i]),
+				 0);
+	}
+	for (unsigned i = 0; i < 8; i++) {
+		assert_int_equal(pthread_join(users[i].thread, NULL), 0);
+		assert_int_equal(users[i].wrong, 0);
+	}
+	tier->ops->destroy(tier);
+}
+
 static void test_arguments_are_checked(void **state)
 {
 	struct s2_pool_tier *tier;
@@ -322,40 +410,26 @@ static void test_arguments_are_checked(void **state)
 	assert_int_equal(s2_pool_tier_memory(S2_POOL_LZ4, UINT64_MAX, &tier), -EINVAL);
 	assert_int_equal(s2_pool_tier_memory((enum s2_pool_codec)7, TIER_SIZE, &tier), -EINVAL);
 	assert_int_equal(s2_pool_tier_file(NULL, TIER_SIZE, &tier), -EINVAL);
-	assert_int_equal(s2_pool_tier_file(path, TIER_SIZE, NULL), -EINVAL);
-	assert_int_equal(s2_pool_tier_file(path, 0, &tier), -EINVAL);
-	assert_int_equal(s2_pool_tier_file(path, 4095, &tier), -EINVAL);
-	assert_int_equal(s2_pool_tier_file(path, UINT64_MAX, &tier), -EINVAL);
-	assert_int_equal(access(path, F_OK), -1);
-}
-
-static int make_directory(void **state)
-{
-	const char *parent = getenv("TMPDIR");
-
-	snprintf(directory, sizeof(directory), "%s/stage2-tiers-XXXXXX", parent ? parent : "/tmp");
-	if (!mkdtemp(directory))
-		return -1;
-	snprintf(path, sizeof(path), "%s/swap", directory);
-	return 0;
+	assert_int_equal(s2_pool_tier_file(tier_path, TIER_SIZE, NULL), -EINVAL);
+	assert_int_equal(s2_pool_tier_file(tier_path, 0, &tier), -EINVAL);
+	assert_int_equal(s2_pool_tier_file(tier_path, 4095, &tier), -EINVAL);
+	assert_int_equal(s2_pool_tier_file(tier_path, UINT64_MAX, &tier), -EINVAL);
+	assert_int_equal(access(tier_path, F_OK), -1);
 }
 
 static int remove_file(void **state)
 {
-	return unlink(path) && errno != ENOENT;
-}
-
-static int remove_directory(void **state)
-{
-	return rmdir(directory);
+	return unlink(tier_path) && errno != ENOENT;
 }
 
 static enum tier_name lz4 = LZ4, zstd = ZSTD, a_file = A_FILE;
 
 #define FOR_EACH_TIER(test)                                                                        \
 	{ #test " (LZ4)", test, NULL, remove_file, &lz4 },                                         \
-	{ #test " (zstd)", test, NULL, remove_file, &zstd },                                       \
-	{ #test " (file)", test, NULL, remove_file, &a_file }
+		{ #test " (zstd)", test, NULL, remove_file, &zstd },                               \
+	{                                                                                          \
+#test " (file)", test, NULL, remove_file, &a_file                                  \
+	}
 
 int main(void)
 {
@@ -369,8 +443,11 @@ int main(void)
 		FOR_EACH_TIER(test_a_slot_that_was_never_handed_out_does_no_harm),
 		FOR_EACH_TIER(test_a_slot_dropped_twice_is_dropped_once),
 		FOR_EACH_TIER(test_threads_find_what_they_stored),
+		FOR_EACH_TIER(test_batches_come_back),
+		FOR_EACH_TIER(test_a_full_tier_stores_what_it_can_of_a_batch),
+		FOR_EACH_TIER(test_threads_find_their_batches),
 		cmocka_unit_test(test_arguments_are_checked),
 	};
 
-	return cmocka_run_group_tests(tests, make_directory, remove_directory);
+	return cmocka_run_group_tests(tests, make_tier_directory, remove_tier_directory);
 }
