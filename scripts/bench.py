@@ -55,6 +55,7 @@ PROGRAMS = [
     Program('kvm', 'bench/peer_kvm'),
     Program('ucx', 'bench/peer_ucx', install='libucx-dev'),
     Program('malloc', 'bench/peer_malloc'),
+    Program('pageout', 'bench/peer_pageout'),
     Program('vm-memory', 'bench/peer_vm_memory',
             install='cargo, rustc and librust-vm-memory-dev'),
 ]

@@ -15,10 +15,11 @@ class Line:
     @style: its linetype in bench/plots/style.gp, which goes with what it is in every plot.
     @where: labels that its rows must have. @x: the label that goes along the axis; a line that has
             nothing but 0 there does not depend on it.
+    @optional: not every machine or build has it, though it has the benchmark.
     @less:  labels of the rows to subtract, with all other labels the same: what something adds.
     """
 
-    def __init__(self, name, style, program, bench, x, where=None, less=None):
+    def __init__(self, name, style, program, bench, x, where=None, less=None, optional=False):
         self.name = name
         self.style = style
         self.program = program
@@ -26,6 +27,7 @@ class Line:
         self.x = x
         self.where = where or {}
         self.less = less
+        self.optional = optional
 
 
 class Comparison:
@@ -76,6 +78,25 @@ def preloads():
 def access(name, style, program, op, **where):
     return Line(name, style, program, 'access' if program == 'stage2' else program, 'slots',
                 {'op': op, **where})
+
+
+def swaps(op):
+    def tier(name, style, what):
+        return Line(name, style, 'stage2', 'pool-swap', 'threads', {'tier': what, 'op': op},
+                    optional=True)
+
+    yield tier('stage2: LZ4', 1, 'LZ4')
+    yield tier('stage2: zstd', 2, 'zstd')
+    yield tier('stage2: file', 3, 'file')
+    yield tier('stage2: Redis', 4, 'Redis')
+    yield tier('stage2: a tier that copies', 7, 'copy')
+    yield Line("Linux's file", 5, 'pageout', 'pageout', 'threads', {'memory': 'file', 'op': op},
+               optional=True)
+    yield Line("Linux's swap", 6, 'pageout', 'pageout', 'threads',
+               {'memory': 'anonymous', 'op': op}, optional=True)
+    yield tier('memcpy', 8, 'memcpy')
+    yield tier('LZ4 by itself', 9, 'LZ4 by itself')
+    yield tier('zstd by itself', 9, 'zstd by itself')
 
 
 COMPARISONS = [
@@ -129,6 +150,10 @@ COMPARISONS = [
              {'op': 'scan twice', 'dirty': 0}),
         Line("Linux's KVM", 5, 'kvm', 'dirty', 'dirty', {'op': 'get', 'dirty': 0}),
     ]),
+    Comparison('swap-out', 'Guest pages swapped out', 'pages per second', 'threads',
+               swaps('out')),
+    Comparison('swap-in', 'Guest pages swapped in, at random', 'pages per second', 'threads',
+               swaps('in, at random')),
     Comparison('malloc', 'A free and a malloc by jemalloc that keeps no pages, with 64 VMs told',
                'ns', 'threads', preloads()),
 ]
@@ -215,4 +240,5 @@ def measured_lines(comparison, results):
 def lines_without_rows(results):
     """Those that are missing although their benchmark was measured: its labels have changed."""
     return [(comparison, line) for comparison in COMPARISONS for line in comparison.lines
-            if find_bench(results, line.program, line.bench) and not points_of(line, results)]
+            if not line.optional and find_bench(results, line.program, line.bench) and
+            not points_of(line, results)]

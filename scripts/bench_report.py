@@ -16,7 +16,8 @@ MUCH_BUSY_PERCENT = 10
 # More columns than this are hard to read.
 MOST_COLUMNS = 10
 
-UNITS = {'ns': 'ns', 'faults_per_s': 'faults per second', 'bytes': 'bytes'}
+UNITS = {'ns': 'ns', 'faults_per_s': 'faults per second', 'bytes': 'bytes',
+         'pages_per_s': 'pages per second', 'accesses_per_s': 'accesses per second'}
 
 
 def json_lines(value, indent=''):

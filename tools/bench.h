@@ -27,6 +27,7 @@ struct bench_load {
  * @gates:   mask of 1 << gate.
  * @threads: how many threads to measure with; each is at most @nr_cpus.
  * @cpus:    the CPUs this process may run on; thread n is pinned to cpus[n].
+ * @dir:     where to make files.
  * @load:    where to add up how much other work was in the way; may be NULL.
  */
 struct bench_options {
@@ -37,8 +38,15 @@ struct bench_options {
 	unsigned int nr_threads;
 	unsigned int cpus[BENCH_MAX_CPUS];
 	unsigned int nr_cpus;
+	const char *dir;
 	struct bench_load *load;
 };
+
+/*
+ * The least and the largest of the numbers of threads that are asked for, where measuring with each
+ * would take too long.
+ */
+bool bench_is_end(const struct bench_options *options, unsigned int threads);
 
 /*
  * One thread of a measurement, as its run() sees it.
@@ -70,6 +78,7 @@ typedef int bench_prepare_fn(void *ctx);
  * @prepare: NULL, or called before each slice, and not measured: for cells of which each needs the
  *           process in another state, and which could otherwise not be in the same rounds.
  * @rate:    report operations per second of all threads instead of one thread's ns for each.
+ * @items:   how many of what is reported an operation does; 0 is one.
  */
 struct bench_cell {
 	bench_run_fn *run;
@@ -78,6 +87,7 @@ struct bench_cell {
 	void *ctx;
 	unsigned int threads;
 	unsigned int storms;
+	unsigned int items;
 	bool rate;
 };
 
@@ -111,6 +121,7 @@ double bench_median(double *values, size_t nr);
  * @row_keys:  of the rows' keys, those that make a line of the table; NULL behind the last.
  * @column:    and the one that makes its columns; NULL if there is to be one, of the numbers.
  * @value:     the key of the number itself.
+ * @also:      NULL, or the key of another one, which the table has behind it in parentheses.
  * @run:       appends the rows to @results. Reports what goes wrong and returns a negative errno,
  *             or BENCH_SKIPPED if it has said on stderr why it cannot be measured on this machine.
  * @add_goals: adds those of the project's goals that @results has the numbers for; may be NULL.
@@ -121,6 +132,7 @@ struct bench {
 	const char *row_keys[BENCH_ROW_KEYS];
 	const char *column;
 	const char *value;
+	const char *also;
 	int (*run)(const struct bench_options *options, json_t *results);
 	void (*add_goals)(const json_t *results, json_t *goals);
 };
@@ -159,6 +171,12 @@ extern const struct bench bench_invalidate;
 extern const struct bench bench_shootdown;
 extern const struct bench bench_dirty;
 extern const struct bench bench_memory;
+extern const struct bench bench_pool_swap;
+extern const struct bench bench_pool_fault;
+extern const struct bench bench_pool_access;
+extern const struct bench bench_pool_merge;
+extern const struct bench bench_pool_clone;
+extern const struct bench bench_pool_memory;
 
 /* Prints "PROGRAM: NAME: what: why" on stderr and returns @error, a negative errno. */
 int bench_fail(const struct bench *bench, int error, const char *format, ...)

@@ -305,7 +305,8 @@ void bench_show_progress(const struct bench *bench, unsigned int round, unsigned
 static int report_cell(struct plan_cell *cell, const struct bench *bench,
 		       const struct bench_options *options, json_t *results)
 {
-	double value = bench_median(cell->samples, options->rounds);
+	double items = cell->cell.items ? cell->cell.items : 1;
+	double value = bench_median(cell->samples, options->rounds) / items;
 
 	if (cell->cell.rate)
 		value = round((double)cell->cell.threads * 1e9 / value);

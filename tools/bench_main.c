@@ -13,6 +13,7 @@
 #include <math.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Above this share of the time the report says so; waking up after a lock takes a little, too. */
@@ -24,9 +25,10 @@ struct arguments {
 	bool json;
 };
 
-enum { OPTION_GATE = 0x100, OPTION_JSON, OPTION_QUICK, OPTION_ROUNDS, OPTION_THREADS };
+enum { OPTION_DIR = 0x100, OPTION_GATE, OPTION_JSON, OPTION_QUICK, OPTION_ROUNDS, OPTION_THREADS };
 
 static const struct argp_option option_list[] = {
+	{ "dir", OPTION_DIR, "DIR", 0, "make files to measure in here ($TMPDIR, or /tmp)", 0 },
 	{ "gate", OPTION_GATE, "LIST", 0, "only these of range, always, rwsem, count",
 	  0 },
 	{ "json", OPTION_JSON, NULL, 0, "print one JSON object instead of tables", 0 },
@@ -65,6 +67,15 @@ static error_t parse_threads(const struct argp_state *state, const char *text,
 	}
 }
 
+/* "pool" is each of pool-swap, pool-fault and so on. */
+static bool is_called(const struct bench *bench, const char *name)
+{
+	size_t len = strlen(name);
+
+	return !strncmp(bench->name, name, len) &&
+	       (!bench->name[len] || (len && bench->name[len] == '-'));
+}
+
 static error_t parse_bench(const struct argp_state *state, const char *text,
 			   struct arguments *arguments)
 {
@@ -72,7 +83,7 @@ static error_t parse_bench(const struct argp_state *state, const char *text,
 	unsigned int chosen = 0;
 
 	for (unsigned int i = 0; bench_suite.benches[i]; i++)
-		if (all || !strcmp(text, bench_suite.benches[i]->name))
+		if (all || is_called(bench_suite.benches[i], text))
 			chosen |= 1u << i;
 	arguments->benches |= chosen;
 	return chosen ? 0 : option_refuse(state, NULL, "'%s' is not a benchmark; --help lists them",
@@ -86,6 +97,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	error_t error;
 
 	switch (key) {
+	case OPTION_DIR:
+		arguments->options.dir = arg;
+		return 0;
 	case OPTION_GATE:
 		return option_parse_gates(state, "--gate", arg, &arguments->options.gates);
 	case OPTION_JSON:
@@ -129,6 +143,10 @@ static void set_defaults(struct arguments *arguments)
 		arguments->benches = UINT_MAX;
 	if (!options->rounds)
 		options->rounds = options->quick ? 3 : 11;
+	if (!options->dir)
+		options->dir = getenv("TMPDIR");
+	if (!options->dir || !*options->dir)
+		options->dir = "/tmp";
 	if (!options->gates)
 		options->gates = (1u << S2_NR_GATES) - 1;
 	if (options->nr_threads)
@@ -136,6 +154,17 @@ static void set_defaults(struct arguments *arguments)
 	for (unsigned int n = 1; n < options->nr_cpus; n *= 2)
 		options->threads[options->nr_threads++] = n;
 	options->threads[options->nr_threads++] = options->nr_cpus;
+}
+
+bool bench_is_end(const struct bench_options *options, unsigned int threads)
+{
+	bool less = false, more = false;
+
+	for (unsigned int i = 0; i < options->nr_threads; i++) {
+		less = less || options->threads[i] < threads;
+		more = more || options->threads[i] > threads;
+	}
+	return !less || !more;
 }
 
 static double busy_percent(const struct bench_load *load)

@@ -5,13 +5,13 @@
  * given back yet is in it, too, as it would be in a program.
  */
 #include "bench.h"
+#include "bench_allocator.h"
 #include "bench_memslots.h"
 #include "bench_pairs.h"
 #include "bench_provider.h"
 
 #include <errno.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,35 +21,6 @@
 /* 1 GiB, mapped from its beginning to its end. */
 #define MAPPED_PAGES (UINT64_C(1) << 18)
 #define MAPPED_HVA (UINT64_C(1) << 40)
-
-/* A piece's size and where malloc's begins, in front of the piece. */
-struct piece {
-	size_t size;
-	void *whole;
-};
-
-static void *counting_alloc(void *ctx, size_t size, size_t align)
-{
-	_Atomic uint64_t *bytes = ctx;
-	size_t front = align > sizeof(struct piece) ? align : sizeof(struct piece);
-	char *whole = size > SIZE_MAX - 2 * front ? NULL : malloc(size + 2 * front);
-	uintptr_t at = ((uintptr_t)whole + 2 * front - 1) & ~(front - 1);
-
-	if (!whole)
-		return NULL;
-	((struct piece *)at)[-1] = (struct piece){ size, whole };
-	atomic_fetch_add_explicit(bytes, size, memory_order_relaxed);
-	return (void *)at;
-}
-
-static void counting_free(void *ctx, void *ptr)
-{
-	_Atomic uint64_t *bytes = ctx;
-	struct piece piece = ((struct piece *)ptr)[-1];
-
-	atomic_fetch_sub_explicit(bytes, piece.size, memory_order_relaxed);
-	free(piece.whole);
-}
 
 /*
  * What is looked at, made one after the other.
@@ -189,8 +160,7 @@ static int run(const struct bench_options *options, json_t *results)
 	(void)options;
 	if (setup) {
 		memset(setup, 0, sizeof(*setup));
-		setup->allocator =
-			(struct s2_allocator){ counting_alloc, counting_free, &setup->bytes };
+		setup->allocator = bench_counting_allocator(&setup->bytes);
 		error = measure_guests(setup, results);
 	}
 	for (unsigned int i = 0; !error && i < BENCH_NR_SLOT_COUNTS; i++)

@@ -148,6 +148,11 @@ static struct table *create_table(const struct bench *bench, const json_t *colum
 	return table;
 }
 
+static void number_text(double value, char *text, size_t size)
+{
+	snprintf(text, size, "%.*f", value < 10 ? 2 : value < 1000 ? 1 : 0, value);
+}
+
 /* The cell of @line's line in @column, or "-". */
 static void add_cell(const struct bench *bench, struct table *table, const json_t *results,
 		     const json_t *line, json_t *column)
@@ -156,12 +161,19 @@ static void add_cell(const struct bench *bench, struct table *table, const json_
 	size_t i;
 
 	json_array_foreach (results, i, row) {
-		double value = json_number_value(json_object_get(row, bench->value));
+		const json_t *also = bench->also ? json_object_get(row, bench->also) : NULL;
+		char value[32], second[32];
 
 		if (!same_line(bench, row, line) ||
 		    (bench->column && !json_equal(json_object_get(row, bench->column), column)))
 			continue;
-		table_cell(table, "%.*f", value < 10 ? 2 : value < 1000 ? 1 : 0, value);
+		number_text(json_number_value(json_object_get(row, bench->value)), value,
+			    sizeof(value));
+		number_text(json_number_value(also), second, sizeof(second));
+		if (also)
+			table_cell(table, "%s (%s)", value, second);
+		else
+			table_cell(table, "%s", value);
 		return;
 	}
 	table_cell(table, "-");

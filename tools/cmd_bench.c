@@ -8,7 +8,12 @@
 
 static const struct bench *const benches[] = {
 	&bench_gate,	   &bench_access, &bench_fault,	 &bench_slots, &bench_growth,
-	&bench_invalidate, &bench_shootdown, &bench_dirty, &bench_memory, NULL,
+	&bench_invalidate, &bench_shootdown, &bench_dirty, &bench_memory,
+#ifdef S2_HAVE_POOL
+	&bench_pool_swap,  &bench_pool_fault, &bench_pool_access,
+	&bench_pool_merge, &bench_pool_clone, &bench_pool_memory,
+#endif
+	NULL,
 };
 
 static const char about[] =
@@ -23,7 +28,18 @@ static const char about[] =
 	"  shootdown   safepoints and rseq: a load, an invalidation with a busy or sleeping vCPU\n"
 	"  dirty       the dirty log of 1 GiB, by how much of it is dirty\n"
 	"  memory      bytes for each s2_mm, VM, vCPU, memslot and mapped page\n"
-	"  all         all of these (the default), in about a minute and a half\v"
+#ifdef S2_HAVE_POOL
+	"  pool        all of these:\n"
+	"  pool-swap   pages swapped out and in by tier, beside memcpy and the compressors\n"
+	"  pool-fault  percentiles of a fault's time, with 1, 2 and 4 times the pool's memory\n"
+	"  pool-access accesses per second of the same guests\n"
+	"  pool-merge  the scanner for equal pages\n"
+	"  pool-clone  clones of 64 MiB, and the first write to their pages\n"
+	"  pool-memory bytes for each clone\n"
+#else
+	"  (This build has no pool provider, and so not its benchmarks: libxxhash is missing.)\n"
+#endif
+	"  all         all of these (the default), in about two minutes and a half\v"
 	"Each number is the median of the rounds. A round measures every number of the "
 	"benchmark for 20 ms, so that a ratio of two numbers holds better than the numbers do. "
 	"Threads are pinned, one to a CPU; other work on the machine shows in the results, and "
@@ -47,6 +63,17 @@ static const char about[] =
 	"the dirty pages in the log costs its user. memory: as the library asks its allocator, "
 	"without what malloc adds.\n"
 	"\n"
+#ifdef S2_HAVE_POOL
+	"pool-swap: each thread has a VM of 2 MiB, all in one pool; of its pages, a tenth is "
+	"zeroes, a tenth random, and LZ4 makes a third of the others. The number in parentheses "
+	"is the share of what only copying or only compressing the same pages reaches. The tier "
+	"\"copy\" copies, and shows the pool's own cost. Pages that LZ4 and zstd cannot make "
+	"smaller go to it. pool-fault and pool-access: nine of ten accesses are to a tenth of the "
+	"memory, one in four writes; with 1 times the pool's memory, pool-fault begins with all of "
+	"it swapped out. \"thread\" is whether the pool has one that reclaims in the "
+	"background.\n"
+	"\n"
+#endif
 	"The goals are what this project has set itself. Whether they are met has no effect on the "
 	"exit status.\n"
 	"\n"
