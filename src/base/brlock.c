@@ -16,7 +16,7 @@ void s2_brlock_init(struct s2_brlock *lock, enum s2_lock_rank rank)
 {
 	atomic_init(&lock->writer, 0);
 	lock->readers = NULL;
-	s2_rwsem_init(&lock->sem, rank);
+	s2_mutex_init(&lock->mutex, rank);
 }
 
 /*
@@ -36,14 +36,14 @@ static void step_back(struct s2_brlock_reader *reader)
 		s2_futex_wake(&reader->state, 1);
 }
 
-/* In the semaphore's queue, whose order is fair. While it is held no writer is there. */
+/* In turn with the writers, and as one of them for a moment: while it is held none is there. */
 static __attribute__((noinline)) void read_lock_slow(struct s2_brlock *lock,
 						     struct s2_brlock_reader *reader)
 {
 	step_back(reader);
-	s2_down_read_non_owner(&lock->sem);
+	s2_mutex_lock(&lock->mutex);
 	announce(reader);
-	s2_up_read_non_owner(&lock->sem);
+	s2_mutex_unlock(&lock->mutex);
 }
 
 void s2_br_read_lock(struct s2_brlock *lock, struct s2_brlock_reader *reader)
@@ -55,7 +55,7 @@ void s2_br_read_lock(struct s2_brlock *lock, struct s2_brlock_reader *reader)
 	if (__builtin_expect(atomic_load_explicit(&lock->writer, memory_order_seq_cst), 0) &&
 	    !S2_MUTANT(READER_IGNORES_WRITER))
 		read_lock_slow(lock, reader);
-	S2_LOCK_ACQUIRED(lock, lock->sem.rank, S2_LOCK_SHARED, false);
+	S2_LOCK_ACQUIRED(lock, lock->mutex.rank, S2_LOCK_SHARED, false);
 }
 
 void s2_br_read_unlock(struct s2_brlock *lock, struct s2_brlock_reader *reader)
@@ -105,19 +105,19 @@ static void await_asleep(struct s2_brlock_reader *reader)
 
 void s2_br_write_lock(struct s2_brlock *lock)
 {
-	s2_down_write(&lock->sem);
+	s2_mutex_lock(&lock->mutex);
 	shut_out(lock);
 	for (struct s2_brlock_reader *r = lock->readers; r && !S2_MUTANT(WRITER_IGNORES_READERS);
 	     r = r->next)
 		if (!becomes_idle(r))
 			await_asleep(r);
-	/* Of the same rank as the semaphore, whose order has been checked. */
-	S2_LOCK_ACQUIRED(lock, lock->sem.rank, S2_LOCK_EXCLUSIVE, true);
+	/* Of the same rank as the mutex, whose order has been checked. */
+	S2_LOCK_ACQUIRED(lock, lock->mutex.rank, S2_LOCK_EXCLUSIVE, true);
 }
 
 bool s2_br_write_trylock(struct s2_brlock *lock)
 {
-	if (!s2_down_write_trylock(&lock->sem))
+	if (!s2_mutex_trylock(&lock->mutex))
 		return false;
 	shut_out(lock);
 	for (struct s2_brlock_reader *r = lock->readers; r && !S2_MUTANT(WRITER_IGNORES_READERS);
@@ -125,10 +125,10 @@ bool s2_br_write_trylock(struct s2_brlock *lock)
 		if (becomes_idle(r))
 			continue;
 		let_in(lock);
-		s2_up_write(&lock->sem);
+		s2_mutex_unlock(&lock->mutex);
 		return false;
 	}
-	S2_LOCK_ACQUIRED(lock, lock->sem.rank, S2_LOCK_EXCLUSIVE, true);
+	S2_LOCK_ACQUIRED(lock, lock->mutex.rank, S2_LOCK_EXCLUSIVE, true);
 	return true;
 }
 
@@ -136,7 +136,7 @@ void s2_br_write_unlock(struct s2_brlock *lock)
 {
 	S2_LOCK_RELEASED(lock);
 	let_in(lock);
-	s2_up_write(&lock->sem);
+	s2_mutex_unlock(&lock->mutex);
 }
 
 void s2_brlock_add_reader(struct s2_brlock *lock, struct s2_brlock_reader *reader)

@@ -27,19 +27,36 @@ static bool mutex_try(struct s2_mutex *mutex)
 						       memory_order_relaxed);
 }
 
-static void mutex_wait(struct s2_mutex *mutex)
+/* @taken: the word to take it with. */
+static bool mutex_spin(struct s2_mutex *mutex, uint32_t taken)
 {
 	for (unsigned i = 0; i < SPINS; i++) {
-		if (!atomic_load_explicit(&mutex->state, memory_order_relaxed) && mutex_try(mutex))
-			return;
+		uint32_t free = 0;
+
+		if (!atomic_load_explicit(&mutex->state, memory_order_relaxed) &&
+		    atomic_compare_exchange_strong_explicit(&mutex->state, &free, taken,
+							    memory_order_acquire,
+							    memory_order_relaxed))
+			return true;
 		s2_cpu_relax();
 	}
+	return false;
+}
+
+static void mutex_wait(struct s2_mutex *mutex)
+{
+	if (mutex_spin(mutex, 1))
+		return;
 	/*
 	 * Whoever sleeps leaves the word at 2, so that the holder wakes; taking it
-	 * with 2 may wake once too often, never once too seldom.
+	 * with 2 may wake once too often, never once too seldom. Others may be
+	 * faster than who was woken, who therefore does not go back to sleep at once.
 	 */
-	while (atomic_exchange_explicit(&mutex->state, 2, memory_order_acquire))
+	while (atomic_exchange_explicit(&mutex->state, 2, memory_order_acquire)) {
 		s2_futex_wait(&mutex->state, 2);
+		if (mutex_spin(mutex, 2))
+			return;
+	}
 }
 
 static void mutex_taken(struct s2_mutex *mutex)

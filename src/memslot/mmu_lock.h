@@ -88,7 +88,7 @@ static inline bool s2_write_owned(struct s2_mmu_lock *lock)
 {
 	if (lock->kind == S2_MMU_LOCK_MUTEX)
 		return s2_mutex_owned(&lock->mutex);
-	return s2_rwsem_owned(&lock->brlock.sem);
+	return s2_mutex_owned(&lock->brlock.mutex);
 }
 
 /* The lock object that the debug build knows the holder by. */

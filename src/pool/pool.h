@@ -364,7 +364,7 @@ void s2_pool_wake_kswapd(struct s2_pool *pool);
 /* The memory of a killed memcg is gone. */
 static inline bool s2_pool_killed(const struct s2_pool_region *region)
 {
-	return region && atomic_load_explicit(&region->memcg->killed, memory_order_relaxed);
+	return atomic_load_explicit(&region->memcg->killed, memory_order_relaxed);
 }
 
 #endif /* S2_POOL_POOL_H */
