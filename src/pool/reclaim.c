@@ -189,6 +189,13 @@ static bool must_give_up(struct s2_pool_region *region)
 }
 
 /*
+ * How many rounds who finds others at work, of whom none frees a frame, goes on: a second at
+ * least, since a tier may take so long. They may all be in the same position, and then each
+ * finds busy what another tries in vain.
+ */
+#define FRUITLESS_ROUNDS 1000
+
+/*
  * Evicts a page for @region's sake, one of @memcg's if that is not NULL. 0: *@frame is the
  * caller's; -EAGAIN: there is room now without that. Some rounds with mercy; then one
  * without, and only if that finds nobody at work either, there is no memory.
@@ -196,11 +203,13 @@ static bool must_give_up(struct s2_pool_region *region)
 static int direct_reclaim(struct s2_pool *pool, struct s2_pool_region *region,
 			  struct s2_memcg *memcg, uint32_t *frame)
 {
+	uint32_t freed, last = 0;
+	unsigned fruitless = 0;
 	bool busy;
 
-	for (unsigned round = 0;; round++) {
-		uint32_t freed = s2_pool_frames_freed(&pool->frames);
-
+	for (unsigned round = 0;; round++, last = freed) {
+		freed = s2_pool_frames_freed(&pool->frames);
+		fruitless = freed == last ? fruitless + 1 : 0;
 		if (memcg ? go_around_memcg(memcg, round < S2_POOL_MERCIFUL_ROUNDS, frame, &busy) :
 			    go_around(pool, round < S2_POOL_MERCIFUL_ROUNDS, frame, &busy))
 			return 0;
@@ -208,7 +217,7 @@ static int direct_reclaim(struct s2_pool *pool, struct s2_pool_region *region,
 			return -EAGAIN;
 		if (must_give_up(region))
 			return -EFAULT;
-		if (round >= S2_POOL_MERCIFUL_ROUNDS && !busy)
+		if (round >= S2_POOL_MERCIFUL_ROUNDS && (!busy || fruitless > FRUITLESS_ROUNDS))
 			return -ENOMEM;
 		if (round >= S2_POOL_MERCIFUL_ROUNDS)
 			s2_pool_frame_wait(&pool->frames, freed);

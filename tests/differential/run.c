@@ -68,9 +68,11 @@ static enum answer answer_of(int ret)
 
 static void expect_answer(struct runner *run, int library, int model)
 {
+	enum answer answer = answer_of(model);
+
 	expect(run, "answer", library, model);
-	if (answer_of(model) < NR_ANSWERS)
-		run->met->counts[run->kind][answer_of(model)]++;
+	if (answer < NR_ANSWERS)
+		run->met->counts[run->kind][answer]++;
 }
 
 static void expect_kvm(struct runner *run, const char *what, int library, int kvm)

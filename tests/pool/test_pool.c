@@ -439,6 +439,39 @@ static void test_what_a_tier_does_not_take_stays(void **state)
 	pool_vm_end(&p);
 }
 
+static void *write_one_more(void *arg)
+{
+	assert_int_equal(host_fill(arg, POOL_FRAMES + 1, 1), -ENOMEM);
+	return NULL;
+}
+
+/* In the middle of a store that has its page locked: no other page can be had either. */
+static void refuse_and_write(void *arg)
+{
+	struct pool_vm *p = arg;
+	pthread_t thread;
+
+	atomic_store(&p->tiers[0].store_error, -EIO);
+	assert_int_equal(pthread_create(&thread, NULL, write_one_more, p), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	atomic_store(&p->tiers[0].store_error, 0);
+}
+
+static void test_who_finds_others_at_work_does_not_wait_for_ever(void **state)
+{
+	struct pool_vm p;
+
+	begin(&p, 32);
+	fill_pages(&p, 0, POOL_FRAMES, 1);
+	p.tiers[0].meanwhile = refuse_and_write;
+	p.tiers[0].arg = &p;
+	assert_int_equal(guest_fill(p.vcpu, POOL_FRAMES, 1), 0);
+	assert_null(p.tiers[0].meanwhile);
+	assert_pages(&p, 0, POOL_FRAMES + 1, 1);
+	assert_pages(&p, POOL_FRAMES + 1, POOL_FRAMES + 2, 0);
+	pool_vm_end(&p);
+}
+
 static void test_slots_that_do_not_fit_are_given_back(void **state)
 {
 	struct pool_vm p;
@@ -791,6 +824,7 @@ int main(void)
 		cmocka_unit_test(test_a_memcg_has_its_limit),
 		cmocka_unit_test(test_without_tier_what_does_not_fit_is_refused),
 		cmocka_unit_test(test_what_a_tier_does_not_take_stays),
+		cmocka_unit_test(test_who_finds_others_at_work_does_not_wait_for_ever),
 		cmocka_unit_test(test_slots_that_do_not_fit_are_given_back),
 		cmocka_unit_test(test_a_load_that_fails),
 		cmocka_unit_test(test_damaged_bytes_are_found_out),
