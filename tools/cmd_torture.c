@@ -19,10 +19,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifndef S2_HAVE_POOL
+#define S2_HAVE_POOL 0
+#endif
+
 #define ALL_GATES ((1u << S2_NR_GATES) - 1)
 #define SCENARIO_SECONDS 2.0
 /* So that what is stuck is reported within 5 s of the scenario's beginning. */
 #define SCENARIO_PATIENCE_S 3.0
+/* One call of a pool may take away or move thousands of pages. */
+#define POOL_PATIENCE_S 30.0
 
 enum scenario { NO_SCENARIO, NESTED_LOCK, STARVE };
 
@@ -52,6 +58,9 @@ enum key {
 	KEY_SCENARIO,
 	KEY_SCHEDULE,
 	KEY_FIRST,
+	KEY_PROVIDER,
+	KEY_POOL_SIZE,
+	KEY_TIER_FAULTS,
 };
 
 static const struct argp_option argp_options[] = {
@@ -72,6 +81,16 @@ static const struct argp_option argp_options[] = {
 	{ "rseq", KEY_RSEQ, "PERCENT", 0,
 	  "of the vCPUs that are shot down by restarting their accesses and never poll "
 	  "(default 50)",
+	  0 },
+	{ "provider", KEY_PROVIDER, "NAME", 0,
+	  "of the guests' memory: process (the default), this process's own; or pool, which is "
+	  "reclaimed, swapped, merged, moved and cloned",
+	  0 },
+	{ "pool-size", KEY_POOL_SIZE, "MIB", 0,
+	  "with --provider pool: frames; each VM has twice as much memory, up to 32 (default 8)", 0 },
+	{ "tier-faults", KEY_TIER_FAULTS, "PERCENT", 0,
+	  "with --provider pool: of the calls to what pages are swapped to that fail, damage or "
+	  "take long, in the times when they do; 0 for no such times (default 5)",
 	  0 },
 	{ "nest", KEY_NEST, NULL, 0,
 	  "also pairs inside pairs, overlapping pairs, and ends on other threads; not for rwsem",
@@ -102,6 +121,7 @@ static const char doc[] =
 	"in starve no updater starves but that of count.\n\n"
 	"Example:\n"
 	"  stage2 torture --gate all --vms 3 --updaters 2 --seconds 60\n"
+	"  stage2 torture --provider pool --gate all --tier-faults 10\n"
 	"  stage2 torture --scenario nested-lock";
 
 static error_t parse_seconds(struct torture_command *c, const char *arg, struct argp_state *state)
@@ -120,6 +140,32 @@ static error_t parse_scenario(struct torture_command *c, const char *arg, struct
 				     "'%s' is not a scenario; they are nested-lock and starve",
 				     arg);
 	return 0;
+}
+
+static error_t parse_provider(struct torture_command *c, const char *arg, struct argp_state *state)
+{
+	if (!strcmp(arg, "process"))
+		c->options.provider = TORTURE_PROCESS;
+	else if (strcmp(arg, "pool"))
+		return option_refuse(state, "--provider",
+				     "'%s' is not a provider; they are process and pool", arg);
+	else if (!S2_HAVE_POOL)
+		return option_refuse(state, "--provider",
+				     "this build has no pool; install libxxhash and build anew");
+	else
+		c->options.provider = TORTURE_POOL;
+	return 0;
+}
+
+static error_t parse_pool_size(struct torture_command *c, const char *arg,
+			       struct argp_state *state)
+{
+	uint64_t mib;
+	error_t error = option_parse_number(state, "--pool-size", arg, 1, 1024, &mib);
+
+	if (!error)
+		c->options.pool_size = mib << 20;
+	return error;
 }
 
 static error_t parse_schedule(struct torture_command *c, const char *arg, struct argp_state *state)
@@ -155,6 +201,7 @@ static const struct count_option {
 	{ KEY_NONBLOCK, "--nonblock", 0, 100, offsetof(struct torture_options, nonblock) },
 	{ KEY_ENTRIES, "--entries", 1, 65536, offsetof(struct torture_options, entries) },
 	{ KEY_RSEQ, "--rseq", 0, 100, offsetof(struct torture_options, rseq) },
+	{ KEY_TIER_FAULTS, "--tier-faults", 0, 100, offsetof(struct torture_options, tier_faults) },
 };
 
 static error_t parse_count(struct torture_command *c, int key, const char *arg,
@@ -177,6 +224,24 @@ static error_t parse_count(struct torture_command *c, int key, const char *arg,
 	return ARGP_ERR_UNKNOWN;
 }
 
+/* What one provider knows of, the other does not. */
+static error_t check_provider(struct torture_command *c, struct argp_state *state)
+{
+	const struct torture_options *o = &c->options;
+
+	if (o->provider == TORTURE_POOL && c->scenario)
+		return option_refuse(state, "--scenario", "is for --provider process only");
+	if (o->provider == TORTURE_POOL && o->nest)
+		return option_refuse(state, "--nest", "is for --provider process only");
+	if (o->provider == TORTURE_POOL && o->entries)
+		return option_refuse(state, "--entries", "is for --provider process only");
+	if (o->provider == TORTURE_PROCESS && o->pool_size != torture_defaults.pool_size)
+		return option_refuse(state, "--pool-size", "is for --provider pool only");
+	if (o->provider == TORTURE_PROCESS && o->tier_faults != torture_defaults.tier_faults)
+		return option_refuse(state, "--tier-faults", "is for --provider pool only");
+	return 0;
+}
+
 static error_t check_options(struct torture_command *c, struct argp_state *state)
 {
 	if (!c->gates)
@@ -188,6 +253,10 @@ static error_t check_options(struct torture_command *c, struct argp_state *state
 		return option_refuse(state, "--nest",
 				     "a pair inside a pair deadlocks under the rwsem gate, as "
 				     "known; use --gate range,always,count");
+	if (check_provider(c, state))
+		return EINVAL;
+	if (c->options.provider == TORTURE_POOL)
+		c->options.patience_s = POOL_PATIENCE_S;
 	if (c->options.seconds == 0)
 		c->options.seconds = c->scenario ? SCENARIO_SECONDS : torture_defaults.seconds;
 	return 0;
@@ -204,6 +273,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return parse_seconds(c, arg, state);
 	case KEY_SCENARIO:
 		return parse_scenario(c, arg, state);
+	case KEY_PROVIDER:
+		return parse_provider(c, arg, state);
+	case KEY_POOL_SIZE:
+		return parse_pool_size(c, arg, state);
 	case KEY_SCHEDULE:
 		return parse_schedule(c, arg, state);
 	case KEY_SEED:
@@ -250,6 +323,28 @@ static json_t *lines_json(const char *text)
 	return lines;
 }
 
+/* A run in which something never happened says nothing about it. */
+static bool never_happened(const struct torture_report *r, enum torture_count count)
+{
+	return count >= TORTURE_PAGES_CHECKED && torture_counts(r->provider, count) &&
+	       !r->counts[count];
+}
+
+static void add_pool_json(json_t *run, const struct torture_command *c,
+			  const struct torture_report *r)
+{
+	json_t *never = json_array();
+
+	for (unsigned int i = 0; i < TORTURE_UPDATER_MAX_WAIT_NS; i++)
+		if (never_happened(r, i))
+			json_array_append_new(never, json_string(torture_count_names[i]));
+	json_object_set_new(run, "provider", json_string("pool"));
+	json_object_set_new(run, "pool_mib", json_integer((json_int_t)(c->options.pool_size >> 20)));
+	json_object_set_new(run, "tier_fault_percent",
+			    json_integer((json_int_t)c->options.tier_faults));
+	json_object_set_new(run, "never_happened", never);
+}
+
 static json_t *report_json(const struct torture_command *c, const struct torture_report *r)
 {
 	const struct torture_options *o = &c->options;
@@ -262,8 +357,11 @@ static json_t *report_json(const struct torture_command *c, const struct torture
 				(json_int_t)torture_nr_violations(r), "deadlock", !!r->threads);
 
 	for (unsigned int i = 0; i < TORTURE_UPDATER_MAX_WAIT_NS; i++)
-		json_object_set_new(run, torture_count_names[i],
-				    json_integer((json_int_t)r->counts[i]));
+		if (torture_counts(r->provider, i))
+			json_object_set_new(run, torture_count_names[i],
+					    json_integer((json_int_t)r->counts[i]));
+	if (r->provider == TORTURE_POOL)
+		add_pool_json(run, c, r);
 	json_object_set_new(run, "updater_max_wait_ms",
 			    json_real((double)r->counts[TORTURE_UPDATER_MAX_WAIT_NS] / 1e6));
 	for (unsigned int i = 0; i < TORTURE_NR_VIOLATIONS; i++)
@@ -290,6 +388,21 @@ static int print_reports_json(const struct torture_command *c)
 	return print_json(json_pack("{s:o}", "runs", runs));
 }
 
+static void print_never_happened(const struct torture_report *r)
+{
+	const char *separator = ": never happened: ";
+
+	for (unsigned int i = 0; i < TORTURE_UPDATER_MAX_WAIT_NS; i++) {
+		if (!never_happened(r, i))
+			continue;
+		printf("%s%s%s", *separator == ':' ? s2_gate_name(r->gate) : "", separator,
+		       torture_count_names[i]);
+		separator = ", ";
+	}
+	if (*separator == ',')
+		putchar('\n');
+}
+
 static void print_findings(const struct torture_report *r)
 {
 	const char *gate = s2_gate_name(r->gate);
@@ -300,6 +413,7 @@ static void print_findings(const struct torture_report *r)
 			       torture_violation_names[i]);
 	for (unsigned int i = 0; i < r->nr_examples; i++)
 		printf("%s: for example: %s\n", gate, r->examples[i]);
+	print_never_happened(r);
 	if (r->threads)
 		printf("%s: deadlock; the threads:\n%s", gate, r->threads);
 }
@@ -317,6 +431,8 @@ static int print_reports_text(const struct torture_command *c)
 	if (!table)
 		return 1;
 	for (unsigned int n = 0; n < TORTURE_UPDATER_MAX_WAIT_NS; n++) {
+		if (!torture_counts(c->options.provider, n))
+			continue;
 		table_cell(table, "%s", torture_count_names[n]);
 		for (unsigned int i = 0; i < c->nr_reports; i++)
 			table_cell(table, "%" PRIu64, c->reports[i].counts[n]);

@@ -58,6 +58,8 @@ const struct torture_options torture_defaults = {
 	.updaters = 1,
 	.nonblock = 10,
 	.rseq = 50,
+	.tier_faults = 5,
+	.pool_size = UINT64_C(8) << 20,
 	.seconds = 5,
 	.patience_s = 5,
 };
@@ -72,9 +74,33 @@ const char *const torture_count_names[TORTURE_NR_COUNTS] = {
 	[TORTURE_NONBLOCK_FAILED] = "nonblock_failed",
 	[TORTURE_OVERFLOWS] = "overflows",
 	[TORTURE_MEMSLOT_UPDATES] = "memslot_updates",
+	[TORTURE_VMS_CREATED] = "vms_created",
 	[TORTURE_PAGES_REPLACED] = "pages_replaced",
 	[TORTURE_DIRTY_LOGS] = "dirty_logs",
-	[TORTURE_VMS_CREATED] = "vms_created",
+	[TORTURE_PAGES_CHECKED] = "pages_checked",
+	[TORTURE_GUEST_ERRORS] = "guest_errors",
+	[TORTURE_HOST_ACCESSES] = "host_accesses",
+	[TORTURE_DISCARDS] = "discards",
+	[TORTURE_CLONES] = "clones",
+	[TORTURE_KILLED_SEEN] = "killed_seen",
+	[TORTURE_LIMITS_SET] = "limits_set",
+	[TORTURE_TIER_FAULTS] = "tier_faults",
+	[TORTURE_TIER_FULL] = "tier_full",
+	[TORTURE_TIER_DELAYS] = "tier_delays",
+	[TORTURE_TIER_ERRORS] = "tier_errors",
+	[TORTURE_SWAP_OUTS] = "swap_outs",
+	[TORTURE_SWAP_INS] = "swap_ins",
+	[TORTURE_ZERO_PAGES] = "zero_pages",
+	[TORTURE_READ_AHEAD] = "read_ahead",
+	[TORTURE_READ_AHEAD_USED] = "read_ahead_used",
+	[TORTURE_DIRECT_RECLAIMS] = "direct_reclaims",
+	[TORTURE_BACKGROUND_RECLAIMS] = "background_reclaims",
+	[TORTURE_MERGED] = "merged",
+	[TORTURE_COW_BREAKS] = "cow_breaks",
+	[TORTURE_MIGRATED] = "migrated",
+	[TORTURE_COLLAPSED] = "collapsed",
+	[TORTURE_SPLIT] = "split",
+	[TORTURE_OOM_KILLS] = "oom_kills",
 	[TORTURE_UPDATER_MAX_WAIT_NS] = "updater_max_wait_ns",
 };
 
@@ -88,7 +114,19 @@ const char *const torture_violation_names[TORTURE_NR_VIOLATIONS] = {
 	[TORTURE_USE_AFTER_DELETE] = "use_after_delete",
 	[TORTURE_BAD_ERROR] = "bad_error",
 	[TORTURE_BAD_COUNT] = "bad_count",
+	[TORTURE_LOST] = "lost",
+	[TORTURE_MIXED_UP] = "mixed_up",
+	[TORTURE_DAMAGED] = "damaged",
 };
+
+bool torture_counts(enum torture_provider provider, enum torture_count count)
+{
+	if (count >= TORTURE_PAGES_REPLACED && count <= TORTURE_DIRTY_LOGS)
+		return provider == TORTURE_PROCESS;
+	if (count >= TORTURE_PAGES_CHECKED && count <= TORTURE_OOM_KILLS)
+		return provider == TORTURE_POOL;
+	return true;
+}
 
 uint64_t torture_random(uint64_t *state)
 {
@@ -183,6 +221,7 @@ static void fill_report(struct torture *torture, struct torture_report *report)
 	struct s2_mm_stats stats;
 
 	*report = (struct torture_report){
+		.provider = torture->options.provider,
 		.gate = torture->options.gate,
 		.seed = torture->options.seed,
 	};
@@ -198,6 +237,8 @@ static void fill_report(struct torture *torture, struct torture_report *report)
 	report->counts[TORTURE_MMU_LOCK_ACQUIRED] = stats.mmu_lock_acquired;
 	report->counts[TORTURE_NONBLOCK_FAILED] = stats.nonblock_failed;
 	report->counts[TORTURE_OVERFLOWS] = stats.overflows;
+	if (torture->kind->fill_counts)
+		torture->kind->fill_counts(torture, report->counts);
 }
 
 static void deadlocked(void *ctx, const char *threads)
@@ -229,8 +270,9 @@ static void check_counts(struct torture_worker *w)
 		torture_violation(w, TORTURE_BAD_COUNT, "%" PRIu64 " elided", stats.elided);
 }
 
-static struct torture_worker *add_worker(struct torture *torture, const char *kind,
-					 unsigned int index, void (*body)(struct torture_worker *))
+struct torture_worker *torture_add_worker(struct torture *torture, const char *kind,
+					  unsigned int index,
+					  void (*body)(struct torture_worker *))
 {
 	struct torture_worker *w = &torture->workers[torture->nr_workers];
 	uint64_t seed = torture->options.seed + torture->nr_workers;
@@ -242,6 +284,16 @@ static struct torture_worker *add_worker(struct torture *torture, const char *ki
 	w->random = torture_random(&seed);
 	torture->records[torture->nr_workers++] = &w->watch;
 	return w;
+}
+
+int torture_alloc_workers(struct torture *torture, unsigned int nr)
+{
+	torture->workers = calloc(nr, sizeof(*torture->workers));
+	torture->records = calloc(nr, sizeof(*torture->records));
+	if (!torture->workers || !torture->records)
+		return -ENOMEM;
+	torture_add_worker(torture, "main", 0, NULL);
+	return 0;
 }
 
 static int create_vm(struct torture_worker *main_worker, struct torture_vm *vm, unsigned int index)
@@ -270,23 +322,22 @@ static void destroy_vms(struct torture *torture)
 	}
 }
 
-/* The last element of vms is the one that comes and goes. The first worker is the main thread. */
+/* The last element of vms is the one that comes and goes. */
 static int add_workers(struct torture *torture)
 {
 	const struct torture_options *o = &torture->options;
-	struct torture_worker *w = add_worker(torture, "main", 0, NULL);
 	int error = 0;
 
 	for (unsigned int i = 0; !error && i < o->vms; i++)
-		error = create_vm(w, &torture->vms[i], i);
+		error = create_vm(&torture->workers[0], &torture->vms[i], i);
 	for (unsigned int i = 0; i < o->vms * o->vcpus; i++)
-		add_worker(torture, "vcpu", i, torture_vcpu)->vm = &torture->vms[i / o->vcpus];
+		torture_add_worker(torture, "vcpu", i, torture_vcpu)->vm = &torture->vms[i / o->vcpus];
 	for (unsigned int i = 0; i < o->unrelated; i++)
-		add_worker(torture, "unrelated", i, torture_unrelated)->watch.invalidates = true;
+		torture_add_worker(torture, "unrelated", i, torture_unrelated)->watch.invalidates = true;
 	for (unsigned int i = 0; i < o->related; i++)
-		add_worker(torture, "related", i, torture_related)->watch.invalidates = true;
+		torture_add_worker(torture, "related", i, torture_related)->watch.invalidates = true;
 	for (unsigned int i = 0; i < o->updaters; i++)
-		add_worker(torture, "updater", i, torture_updater);
+		torture_add_worker(torture, "updater", i, torture_updater);
 
 	if (!error && o->updaters) {
 		struct torture_vm *visitor = &torture->vms[o->vms];
@@ -294,39 +345,39 @@ static int add_workers(struct torture *torture)
 		visitor->index = o->vms;
 		visitor->nr_slots = 1;
 		visitor->slots = calloc(1, sizeof(*visitor->slots));
-		add_worker(torture, "visitor", PAGE_OWNERS, torture_visitor)->vm = visitor;
+		torture_add_worker(torture, "visitor", PAGE_OWNERS, torture_visitor)->vm = visitor;
 		error = visitor->slots ? 0 : -ENOMEM;
 	}
 	return error;
 }
 
-static int create_torture(struct torture *torture)
+static int process_create(struct torture *torture)
 {
 	const struct torture_options *o = &torture->options;
 	const struct s2_mm_config config = { .gate = o->gate, .inflight_entries = o->entries };
-	size_t threads = 2 + o->vms * o->vcpus + o->unrelated + o->related + o->updaters;
-	int error;
+	int error = torture_arena_create(&torture->arena);
 
+	if (error)
+		return error;
 	torture->vms = calloc(o->vms + 1, sizeof(*torture->vms));
 	torture->handovers = calloc(o->related + 1, sizeof(*torture->handovers));
-	torture->workers = calloc(threads, sizeof(*torture->workers));
-	torture->records = calloc(threads, sizeof(*torture->records));
-	if (!torture->vms || !torture->handovers || !torture->workers || !torture->records)
+	if (!torture->vms || !torture->handovers)
 		return -ENOMEM;
-	error = s2_mm_create(&config, &torture->mm);
+	error = torture_alloc_workers(torture, 2 + o->vms * o->vcpus + o->unrelated + o->related +
+						       o->updaters);
+	if (!error)
+		error = s2_mm_create(&config, &torture->mm);
 	return error ? error : add_workers(torture);
 }
 
-static void destroy_torture(struct torture *torture)
+static void process_destroy(struct torture *torture)
 {
 	destroy_vms(torture);
 	s2_mm_put(torture->mm);
-	torture_arena_destroy(&torture->arena);
-	pthread_mutex_destroy(&torture->examples_lock);
+	if (torture->arena.base)
+		torture_arena_destroy(&torture->arena);
 	free(torture->vms);
 	free(torture->handovers);
-	free(torture->workers);
-	free(torture->records);
 }
 
 static void *run_worker(void *arg)
@@ -391,7 +442,7 @@ static void run_threads(struct torture *torture)
 	}
 }
 
-static void check_the_end(struct torture *torture)
+static void process_check_the_end(struct torture *torture)
 {
 	struct torture_worker *w = &torture->workers[0];
 
@@ -402,6 +453,12 @@ static void check_the_end(struct torture *torture)
 	}
 	check_counts(w);
 }
+
+static const struct torture_kind process_kind = {
+	.create = process_create,
+	.check_the_end = process_check_the_end,
+	.destroy = process_destroy,
+};
 
 static int run_watched(struct torture *torture)
 {
@@ -419,26 +476,38 @@ static int run_watched(struct torture *torture)
 		return -ENOMEM;
 	run_threads(torture);
 	if (!torture->error)
-		check_the_end(torture);
+		torture->kind->check_the_end(torture);
 	watchdog_stop(watchdog);
 	return (int)torture->error;
 }
 
+static const struct torture_kind *kind_of(enum torture_provider provider)
+{
+#if S2_HAVE_POOL
+	if (provider == TORTURE_POOL)
+		return &torture_pool_kind;
+#endif
+	return provider == TORTURE_PROCESS ? &process_kind : NULL;
+}
+
 int torture_run(const struct torture_options *options, struct torture_report *report)
 {
-	struct torture torture = { .options = *options };
-	int error = torture_arena_create(&torture.arena);
+	struct torture torture = { .options = *options, .kind = kind_of(options->provider) };
+	int error;
 
-	if (error)
-		return error;
+	if (!torture.kind)
+		return -ENOTSUP;
 	pthread_mutex_init(&torture.examples_lock, NULL);
-	error = create_torture(&torture);
+	error = torture.kind->create(&torture);
 	s2_schedule_run(options->seed, options->schedule);
 	if (!error)
 		error = run_watched(&torture);
 	s2_schedule_run(0, 0);
 	if (torture.mm)
 		fill_report(&torture, report);
-	destroy_torture(&torture);
+	torture.kind->destroy(&torture);
+	pthread_mutex_destroy(&torture.examples_lock);
+	free(torture.workers);
+	free(torture.records);
 	return error;
 }

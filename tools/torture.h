@@ -11,7 +11,10 @@
 #include <jansson.h>
 #include <stage2/stage2.h>
 
-/* Each is also the name of a number in the report. */
+/* What the guests' memory is: that of this process (torture.c), or a pool's (torture_pool.c). */
+enum torture_provider { TORTURE_PROCESS, TORTURE_POOL };
+
+/* Each is also the name of a number in the report, of one provider or of both. */
 enum torture_count {
 	TORTURE_ACCESSES,
 	TORTURE_FAULTS,
@@ -22,9 +25,33 @@ enum torture_count {
 	TORTURE_NONBLOCK_FAILED,
 	TORTURE_OVERFLOWS,
 	TORTURE_MEMSLOT_UPDATES,
+	TORTURE_VMS_CREATED,
 	TORTURE_PAGES_REPLACED,
 	TORTURE_DIRTY_LOGS,
-	TORTURE_VMS_CREATED,
+	TORTURE_PAGES_CHECKED,
+	TORTURE_GUEST_ERRORS,
+	TORTURE_HOST_ACCESSES,
+	TORTURE_DISCARDS,
+	TORTURE_CLONES,
+	TORTURE_KILLED_SEEN,
+	TORTURE_LIMITS_SET,
+	TORTURE_TIER_FAULTS,
+	TORTURE_TIER_FULL,
+	TORTURE_TIER_DELAYS,
+	TORTURE_TIER_ERRORS,
+	TORTURE_SWAP_OUTS,
+	TORTURE_SWAP_INS,
+	TORTURE_ZERO_PAGES,
+	TORTURE_READ_AHEAD,
+	TORTURE_READ_AHEAD_USED,
+	TORTURE_DIRECT_RECLAIMS,
+	TORTURE_BACKGROUND_RECLAIMS,
+	TORTURE_MERGED,
+	TORTURE_COW_BREAKS,
+	TORTURE_MIGRATED,
+	TORTURE_COLLAPSED,
+	TORTURE_SPLIT,
+	TORTURE_OOM_KILLS,
 	TORTURE_UPDATER_MAX_WAIT_NS, /* last: merged by maximum */
 	TORTURE_NR_COUNTS,
 };
@@ -36,6 +63,7 @@ enum torture_count {
  * @threads:  if there was a deadlock, what each thread held and waited for, one line each.
  */
 struct torture_report {
+	enum torture_provider provider;
 	enum s2_gate gate;
 	uint64_t seed;
 	uint64_t counts[TORTURE_NR_COUNTS];
@@ -48,11 +76,17 @@ struct torture_report {
 extern const char *const torture_count_names[TORTURE_NR_COUNTS];
 extern const char *const torture_violation_names[TORTURE_NR_VIOLATIONS];
 
+/* Is that a number of a run with @provider? */
+bool torture_counts(enum torture_provider provider, enum torture_count count);
+
 /* What tests may ask for, so that they see the checks fail. */
 #define TORTURE_BREAK_BRACKETS 1u  /* related churn does not call start and end */
 #define TORTURE_BREAK_DELETES 2u   /* updaters do not delete what they say they do */
 #define TORTURE_BREAK_DIRTY_LOG 4u /* updaters read an empty dirty log */
 #define TORTURE_BREAK_STORES 8u	   /* vCPUs say they have stored what they have not */
+#define TORTURE_BREAK_BYTES 16u	   /* of a pool: they store a wrong bit */
+#define TORTURE_BREAK_DISCARDS 32u /* they take for written what they have discarded */
+#define TORTURE_BREAK_CLONES 64u   /* a clone is taken for one of another page */
 
 #define TORTURE_MAX_THREADS 64
 #define TORTURE_MAX_VMS 64
@@ -60,6 +94,9 @@ extern const char *const torture_violation_names[TORTURE_NR_VIOLATIONS];
 
 /*
  * @vcpus:    per VM.
+ * @pool_size: bytes of frames; each VM that stays has twice as much memory, up to POOL_PAGES.
+ * @tier_faults: percent of the tiers' calls that go wrong in bad weather (torture_pool_tier.h);
+ * 0 for none, ever.
  * @nonblock: percent of the churn's invalidations that are S2_NONBLOCK.
  * @entries:  inflight_entries of the s2_mm.
  * @rseq:     percent of the vCPUs that have S2_SHOOTDOWN_RSEQ, and do not poll.
@@ -72,6 +109,7 @@ extern const char *const torture_violation_names[TORTURE_NR_VIOLATIONS];
  *            is known by then. Must not return.
  */
 struct torture_options {
+	enum torture_provider provider;
 	enum s2_gate gate;
 	unsigned int vms;
 	unsigned int vcpus;
@@ -83,6 +121,8 @@ struct torture_options {
 	unsigned int rseq;
 	unsigned int schedule;
 	unsigned int breaks;
+	unsigned int tier_faults;
+	uint64_t pool_size;
 	bool nest;
 	bool first;
 	bool progress;

@@ -88,6 +88,7 @@ int torture_arena_create(struct torture_arena *arena)
 		int error = -errno;
 
 		munmap(base, ARENA_PAGES * S2_PAGE_SIZE);
+		arena->base = NULL;
 		return error;
 	}
 	for (unsigned int page = 0; page < ARENA_PAGES; page++) {

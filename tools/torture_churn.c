@@ -13,15 +13,17 @@
 #define PRIVATE_PAGES 16u
 #define LARGEST_CHANGE 8u
 
-bool torture_start(struct torture_worker *w, struct s2_invalidation *inv, uint64_t start,
+bool torture_start(struct torture_worker *w, struct torture_pair *pair, uint64_t start,
 		   uint64_t end, unsigned int flags)
 {
 	int error;
 
 	watch_now(&w->watch, WATCH_START, start, end);
-	error = s2_invalidate_range_start(w->torture->mm, inv, start, end, flags);
+	error = s2_invalidate_range_start(w->torture->mm, &pair->inv, start, end, flags);
 	watch_now(&w->watch, WATCH_NOTHING, 0, 0);
 	if (!error) {
+		pair->start = start;
+		pair->end = end;
 		watch_hold(&w->watch, WATCH_START, start, end);
 		count(w, TORTURE_INVALIDATIONS, 1);
 	} else if (error != -EAGAIN || !(flags & S2_NONBLOCK)) {
@@ -32,13 +34,11 @@ bool torture_start(struct torture_worker *w, struct s2_invalidation *inv, uint64
 	return !error;
 }
 
-void torture_end(struct torture_worker *w, struct s2_invalidation *inv)
+void torture_end(struct torture_worker *w, struct torture_pair *pair)
 {
-	uint64_t start = inv->start, end = inv->end;
-
-	watch_now(&w->watch, WATCH_END, start, end);
-	s2_invalidate_range_end(w->torture->mm, inv);
-	watch_release(&w->watch, WATCH_START, start, end);
+	watch_now(&w->watch, WATCH_END, pair->start, pair->end);
+	s2_invalidate_range_end(w->torture->mm, &pair->inv);
+	watch_release(&w->watch, WATCH_START, pair->start, pair->end);
 	watch_now(&w->watch, WATCH_NOTHING, 0, 0);
 }
 
@@ -56,7 +56,7 @@ static void end_handover(struct torture_worker *w, struct torture_handover *hand
 	    !__atomic_compare_exchange_n(&handover->full, &full, 2, false, __ATOMIC_ACQUIRE,
 					 __ATOMIC_RELAXED))
 		return;
-	torture_end(w, &handover->inv);
+	torture_end(w, &handover->pair);
 	__atomic_store_n(&handover->full, 0, __ATOMIC_RELEASE);
 }
 
@@ -99,16 +99,16 @@ static void change_private(struct torture_worker *w, char *memory)
 /* Pairs without a system call, which are what races most. */
 static void pure_pairs(struct torture_worker *w, const char *memory)
 {
-	struct s2_invalidation inv;
+	struct torture_pair pair;
 
 	for (unsigned int i = 1 + pick(w, 64); i; i--) {
 		uint64_t start = (uintptr_t)memory + pick(w, PRIVATE_PAGES) * S2_PAGE_SIZE;
 
-		if (!torture_start(w, &inv, start, start + S2_PAGE_SIZE, churn_flags(w)))
+		if (!torture_start(w, &pair, start, start + S2_PAGE_SIZE, churn_flags(w)))
 			continue;
 		if (percent(w, 5))
 			torture_spin(w, 20);
-		torture_end(w, &inv);
+		torture_end(w, &pair);
 	}
 }
 
@@ -138,19 +138,19 @@ struct span {
 	unsigned int nr;
 };
 
-static bool start_pages(struct torture_worker *w, struct s2_invalidation *inv, struct span span)
+static bool start_pages(struct torture_worker *w, struct torture_pair *pair, struct span span)
 {
 	uint64_t start = torture_arena_hva(&w->torture->arena, span.first);
 
 	if (w->torture->options.breaks & TORTURE_BREAK_BRACKETS)
 		return true;
-	return torture_start(w, inv, start, start + span.nr * S2_PAGE_SIZE, churn_flags(w));
+	return torture_start(w, pair, start, start + span.nr * S2_PAGE_SIZE, churn_flags(w));
 }
 
-static void end_pages(struct torture_worker *w, struct s2_invalidation *inv)
+static void end_pages(struct torture_worker *w, struct torture_pair *pair)
 {
 	if (!(w->torture->options.breaks & TORTURE_BREAK_BRACKETS))
-		torture_end(w, inv);
+		torture_end(w, pair);
 }
 
 /* Between start and end nobody stores to a page, whether it is still the old one or a canary. */
@@ -184,12 +184,12 @@ static void replace_pages(struct torture_worker *w, struct span span)
 
 static void change_pages(struct torture_worker *w, struct span span)
 {
-	struct s2_invalidation inv;
+	struct torture_pair pair;
 
-	if (!start_pages(w, &inv, span))
+	if (!start_pages(w, &pair, span))
 		return;
 	replace_pages(w, span);
-	end_pages(w, &inv);
+	end_pages(w, &pair);
 }
 
 /* A random part of @whole. */
@@ -206,31 +206,31 @@ static struct span part_of(struct torture_worker *w, struct span whole)
 static void change_nested(struct torture_worker *w, struct span own)
 {
 	struct span outer = part_of(w, (struct span){ 0, ARENA_PAGES });
-	struct s2_invalidation inv;
+	struct torture_pair pair;
 
-	if (!start_pages(w, &inv, outer))
+	if (!start_pages(w, &pair, outer))
 		return;
 	for (unsigned int i = 1 + pick(w, 3); i; i--)
 		change_pages(w, part_of(w, own));
-	end_pages(w, &inv);
+	end_pages(w, &pair);
 }
 
 /* Two that overlap in time and, maybe, in space: the first end must not open the second's pages. */
 static void change_overlapping(struct torture_worker *w, struct span own)
 {
 	struct span span[2] = { part_of(w, own), part_of(w, own) };
-	struct s2_invalidation inv[2];
+	struct torture_pair pair[2];
 
-	if (!start_pages(w, &inv[0], span[0]))
+	if (!start_pages(w, &pair[0], span[0]))
 		return;
-	if (!start_pages(w, &inv[1], span[1])) {
-		end_pages(w, &inv[0]);
+	if (!start_pages(w, &pair[1], span[1])) {
+		end_pages(w, &pair[0]);
 		return;
 	}
 	replace_pages(w, span[0]);
-	end_pages(w, &inv[0]);
+	end_pages(w, &pair[0]);
 	replace_pages(w, span[1]);
-	end_pages(w, &inv[1]);
+	end_pages(w, &pair[1]);
 }
 
 /* Another thread ends what this one starts. Meanwhile this one may well change the same pages. */
@@ -240,10 +240,10 @@ static void change_and_hand_over(struct torture_worker *w, struct span own)
 	struct span span = part_of(w, own);
 
 	if (__atomic_load_n(&handover->full, __ATOMIC_ACQUIRE) ||
-	    !start_pages(w, &handover->inv, span))
+	    !start_pages(w, &handover->pair, span))
 		return;
 	replace_pages(w, span);
-	watch_release(&w->watch, WATCH_START, handover->inv.start, handover->inv.end);
+	watch_release(&w->watch, WATCH_START, handover->pair.start, handover->pair.end);
 	__atomic_store_n(&handover->full, 1, __ATOMIC_RELEASE);
 }
 

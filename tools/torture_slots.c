@@ -11,6 +11,26 @@
 #include <errno.h>
 #include <inttypes.h>
 
+int torture_set_region(struct torture_worker *w, struct s2_vm *vm, unsigned int vm_index,
+		       const struct kvm_userspace_memory_region *region)
+{
+	uint64_t before = clock_ns(), ns;
+	int error;
+
+	watch_now(&w->watch, WATCH_UPDATE, region->slot, vm_index);
+	error = s2_vm_set_memory_region(vm, region);
+	watch_now(&w->watch, WATCH_NOTHING, 0, 0);
+	ns = clock_ns() - before;
+	if (ns > w->counts[TORTURE_UPDATER_MAX_WAIT_NS])
+		count(w, TORTURE_UPDATER_MAX_WAIT_NS, ns - w->counts[TORTURE_UPDATER_MAX_WAIT_NS]);
+	if (error)
+		torture_violation(w, TORTURE_BAD_ERROR, "update of slot %u of VM %u failed with %d",
+				  region->slot, vm_index, -error);
+	else
+		count(w, TORTURE_MEMSLOT_UPDATES, 1);
+	return error;
+}
+
 static int set_region(struct torture_worker *w, const struct torture_vm *vm, unsigned int id,
 		      uint64_t where, uint32_t flags, bool remove)
 {
@@ -22,25 +42,11 @@ static int set_region(struct torture_worker *w, const struct torture_vm *vm, uns
 		.memory_size = remove ? 0 : ARENA_WINDOW_PAGES * S2_PAGE_SIZE,
 		.userspace_addr = torture_arena_hva(&w->torture->arena, page),
 	};
-	uint64_t before = clock_ns(), ns;
-	int error;
 
-	watch_now(&w->watch, WATCH_UPDATE, id, vm->index);
-	error = s2_vm_set_memory_region(vm->vm, &region);
-	watch_now(&w->watch, WATCH_NOTHING, 0, 0);
-	ns = clock_ns() - before;
-	if (ns > w->counts[TORTURE_UPDATER_MAX_WAIT_NS])
-		count(w, TORTURE_UPDATER_MAX_WAIT_NS, ns - w->counts[TORTURE_UPDATER_MAX_WAIT_NS]);
-	if (error)
-		torture_violation(w, TORTURE_BAD_ERROR, "update of slot %u of VM %u failed with %d",
-				  id, vm->index, -error);
-	else
-		count(w, TORTURE_MEMSLOT_UPDATES, 1);
-	return error;
+	return torture_set_region(w, vm->vm, vm->index, &region);
 }
 
-/* Announces @where as what is being changed to, and afterwards as what is. */
-static void announce(struct torture_slot *slot, uint64_t where, uint64_t flag)
+void torture_announce(struct torture_slot *slot, uint64_t where, uint64_t flag)
 {
 	uint64_t nr = (slot->where >> SLOT_COUNT_SHIFT) + 1;
 
@@ -72,9 +78,9 @@ int torture_create_slot(struct torture_worker *w, struct torture_vm *vm, unsigne
 		where |= SLOT_SECOND;
 	if (id && percent(w, 10))
 		where |= SLOT_READONLY;
-	announce(slot, where, SLOT_UPDATING);
+	torture_announce(slot, where, SLOT_UPDATING);
 	error = set_region(w, vm, id, where, log ? KVM_MEM_LOG_DIRTY_PAGES : 0, false);
-	announce(slot, error ? 0 : where, 0);
+	torture_announce(slot, error ? 0 : where, 0);
 	if (!error)
 		set_log(slot, log);
 	return error;
@@ -86,13 +92,13 @@ static void delete_slot(struct torture_worker *w, struct torture_vm *vm, unsigne
 	uint64_t where = slot->where;
 
 	set_log(slot, false);
-	announce(slot, where, SLOT_UPDATING);
+	torture_announce(slot, where, SLOT_UPDATING);
 	if (w->torture->options.breaks & TORTURE_BREAK_DELETES) {
-		announce(slot, where & ~(uint64_t)SLOT_PRESENT, 0);
+		torture_announce(slot, where & ~(uint64_t)SLOT_PRESENT, 0);
 		torture_spin(w, 500);
-		announce(slot, where, 0);
+		torture_announce(slot, where, 0);
 	} else if (!set_region(w, vm, id, where, 0, true)) {
-		announce(slot, where & ~(uint64_t)SLOT_PRESENT, 0);
+		torture_announce(slot, where & ~(uint64_t)SLOT_PRESENT, 0);
 	}
 }
 
@@ -102,10 +108,10 @@ static void move_slot(struct torture_worker *w, struct torture_vm *vm, unsigned 
 	struct torture_slot *slot = &vm->slots[id];
 	uint64_t where = slot->where ^ SLOT_SECOND;
 
-	announce(slot, where, SLOT_UPDATING);
+	torture_announce(slot, where, SLOT_UPDATING);
 	if (set_region(w, vm, id, where, log_flag(slot), false))
 		where ^= SLOT_SECOND;
-	announce(slot, where, 0);
+	torture_announce(slot, where, 0);
 }
 
 /* Only flags change, so that vCPUs go on as if nothing was, and are checked as ever. */
@@ -201,7 +207,7 @@ static int visit(struct torture_worker *w, struct torture_vm *vm)
 {
 	uint64_t start = torture_arena_hva(&w->torture->arena, pick(w, ARENA_PAGES - 32));
 	struct s2_vcpu_stats stats = { 0 };
-	struct s2_invalidation inv;
+	struct torture_pair pair;
 	bool open;
 	int error;
 
@@ -222,15 +228,15 @@ static int visit(struct torture_worker *w, struct torture_vm *vm)
 		torture_publish_vcpu_stats(w, &stats);
 		count(w, TORTURE_VMS_CREATED, 1);
 	}
-	open = percent(w, 80) && torture_start(w, &inv, start, start + 32 * S2_PAGE_SIZE, 0);
+	open = percent(w, 80) && torture_start(w, &pair, start, start + 32 * S2_PAGE_SIZE, 0);
 	watch_now(&w->watch, WATCH_VM_PUT, 0, 0);
 	s2_vm_put(vm->vm);
 	vm->vm = NULL;
 	if (!error)
 		s2_vcpu_destroy(w->vcpu);
-	announce(&vm->slots[0], 0, 0);
+	torture_announce(&vm->slots[0], 0, 0);
 	if (open)
-		torture_end(w, &inv);
+		torture_end(w, &pair);
 	return error;
 }
 

@@ -57,15 +57,8 @@ static void begin_access(struct torture_worker *w, struct access *a, unsigned in
 /* Did the memslot stay where it was, from the beginning of the access until now? */
 static bool stayed(const struct access *a)
 {
-	/*
-	 * The decision whether the access succeeds is a load, which must not come after the load
-	 * below. ThreadSanitizer knows no fences, and runs on x86 only, where loads stay in order.
-	 */
-#ifdef __SANITIZE_THREAD__
-	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-#else
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-#endif
+	/* The decision whether the access succeeds is a load. */
+	torture_look_again();
 	return !(a->where & SLOT_UPDATING) &&
 	       __atomic_load_n(&a->slot->where, __ATOMIC_RELAXED) == a->where;
 }
@@ -229,18 +222,18 @@ static void store_and_load(struct torture_worker *w, struct access *a)
 static void invalidate_and_load(struct torture_worker *w, struct access *a)
 {
 	uint64_t hva = torture_arena_hva(&w->torture->arena, a->page);
-	struct s2_invalidation inv;
+	struct torture_pair pair;
 	uint64_t value;
 	int error;
 
-	if (!a->here || !torture_start(w, &inv, hva, hva + S2_PAGE_SIZE, 0))
+	if (!a->here || !torture_start(w, &pair, hva, hva + S2_PAGE_SIZE, 0))
 		return;
 	watch_now(&w->watch, WATCH_GUEST, w->vm->index, 0);
 	error = s2_vcpu_load64(w->vcpu, a->gpa, &value);
 	if (stayed(a) && error != -EDEADLK)
 		complain(w, a, error ? TORTURE_BAD_ERROR : TORTURE_STALE_READ,
 			 "load from a page it was invalidating:", (uint64_t)-error);
-	torture_end(w, &inv);
+	torture_end(w, &pair);
 	watch_now(&w->watch, WATCH_GUEST, w->vm->index, 0);
 }
 

@@ -21,6 +21,17 @@ enum watch_kind {
 	WATCH_DIRTY_LOG, /* (slot, VM) */
 	WATCH_VM_CREATE,
 	WATCH_VM_PUT,
+	WATCH_RECLAIM,	/* and what else a pool's calls are */
+	WATCH_AGE,
+	WATCH_LIMIT,
+	WATCH_MERGE,
+	WATCH_COMPACT,
+	WATCH_COLLAPSE, /* (start, end) */
+	WATCH_ADVISE,	/* (start, end) */
+	WATCH_DISCARD,	/* (start, end) */
+	WATCH_HOST,	/* the host's own access (start, end) */
+	WATCH_CLONE,	/* (hva) */
+	WATCH_UNMAP,	/* (hva) */
 	WATCH_LOCK, /* the lock M of the scenario */
 	WATCH_PEER, /* another thread of the scenario */
 };

@@ -56,9 +56,16 @@ struct torture_vm {
 	struct torture_slot *slots;
 };
 
+/* An invalidation, and what of: it does not say itself. */
+struct torture_pair {
+	struct s2_invalidation inv;
+	uint64_t start;
+	uint64_t end;
+};
+
 /* An open invalidation on offer to whoever wants to end it. */
 struct torture_handover {
-	struct s2_invalidation inv;
+	struct torture_pair pair;
 	uint64_t full;
 };
 
@@ -70,13 +77,16 @@ struct torture_worker {
 	unsigned int index; /* among its kind */
 	uint64_t random;
 	struct torture_vm *vm; /* a vCPU's */
+	struct torture_pool_guest *guest; /* the same of a pool's */
 	struct s2_vcpu *vcpu;
 	uint64_t counts[TORTURE_NR_COUNTS];
 };
 
 struct torture {
 	struct torture_options options;
+	const struct torture_kind *kind;
 	struct s2_mm *mm;
+	struct torture_pool *pool;
 	struct torture_arena arena;
 	struct torture_vm *vms;
 	struct torture_handover *handovers; /* one for each related thread */
@@ -90,6 +100,30 @@ struct torture {
 	unsigned int nr_examples;
 	char examples[TORTURE_EXAMPLES][160];
 };
+
+/*
+ * What providers differ in. The first two may fail.
+ *
+ * @create:  memory, s2_mm, VMs, and the workers by torture_add_worker(), of which it has asked
+ *           for enough.
+ * @check_the_end: when all workers are done.
+ * @fill_counts: those that the workers do not count. May be called in a deadlock.
+ * @destroy: all that create() may have made, and the s2_mm.
+ */
+struct torture_kind {
+	int (*create)(struct torture *torture);
+	void (*check_the_end)(struct torture *torture);
+	void (*fill_counts)(struct torture *torture, uint64_t counts[TORTURE_NR_COUNTS]);
+	void (*destroy)(struct torture *torture);
+};
+
+extern const struct torture_kind torture_pool_kind;
+
+/* Room for @nr, of which the first, the main thread, is added. */
+int torture_alloc_workers(struct torture *torture, unsigned int nr);
+struct torture_worker *torture_add_worker(struct torture *torture, const char *kind,
+					  unsigned int index,
+					  void (*body)(struct torture_worker *));
 
 /* The next random number (splitmix64: any seed will do). */
 uint64_t torture_random(uint64_t *state);
@@ -120,6 +154,20 @@ void torture_violation(struct torture_worker *w, enum torture_violation kind, co
 /* A system call or an allocation failed, which is nobody's violation: the run ends. */
 void torture_give_up(struct torture_worker *w, int error);
 
+/*
+ * For who looks at something, and then whether it was still to be seen: the first look is a
+ * load, which must not come after the second. ThreadSanitizer knows no fences, and runs on x86
+ * only, where loads stay in order.
+ */
+static inline void torture_look_again(void)
+{
+#ifdef __SANITIZE_THREAD__
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+#else
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+#endif
+}
+
 /* A random while of @longest_us at most: running, since short sleeps are not short. */
 void torture_spin(struct torture_worker *w, unsigned int longest_us);
 /* What threads do between two operations, so that now and then nothing is in flight. */
@@ -137,13 +185,18 @@ void torture_unrelated(struct torture_worker *w);
 void torture_related(struct torture_worker *w);
 void torture_end_handovers(struct torture_worker *w);
 /* start and end with counting, watch record and checks; false if there is no pair to end. */
-bool torture_start(struct torture_worker *w, struct s2_invalidation *inv, uint64_t start,
+bool torture_start(struct torture_worker *w, struct torture_pair *pair, uint64_t start,
 		   uint64_t end, unsigned int flags);
-void torture_end(struct torture_worker *w, struct s2_invalidation *inv);
+void torture_end(struct torture_worker *w, struct torture_pair *pair);
 
 /* torture_slots.c: updaters, the VM that comes and goes, and how a VM begins. */
 void torture_updater(struct torture_worker *w);
 void torture_visitor(struct torture_worker *w);
 int torture_create_slot(struct torture_worker *w, struct torture_vm *vm, unsigned int id);
+/* Announces @where as what is being changed to (@flag: SLOT_UPDATING), or as what is. */
+void torture_announce(struct torture_slot *slot, uint64_t where, uint64_t flag);
+/* s2_vm_set_memory_region(), watched and counted, and a violation if it fails. */
+int torture_set_region(struct torture_worker *w, struct s2_vm *vm, unsigned int vm_index,
+		       const struct kvm_userspace_memory_region *region);
 
 #endif

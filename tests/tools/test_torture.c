@@ -3,66 +3,18 @@
  * The torture test tested: it finds nothing in the library, and it finds what it is made to find
  * when the protocol is broken on purpose. Runs are short; `stage2 torture` is for long ones.
  */
-#include "clock.h"
 #include "sanitized.h"
-#include "torture.h"
+#include "torture_runs.h"
 #include "torture_watchdog.h"
 
 #include <stdarg.h>
 #include <setjmp.h>
 #include <cmocka.h>
-#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-static uint64_t seed;
-
-static void die_of_deadlock(void *ctx, const struct torture_report *report)
-{
-	fprintf(stderr, "deadlock under %s, seed %" PRIu64 ":\n%s", s2_gate_name(report->gate),
-		report->seed, report->threads);
-	_exit(1);
-}
-
-static struct torture_options options(enum s2_gate gate)
-{
-	struct torture_options o = torture_defaults;
-
-	o.gate = gate;
-	o.seed = seed;
-	o.seconds = 1;
-	o.deadlock = die_of_deadlock;
-	/* A slow machine is not a deadlock; a hang still is one. */
-	o.patience_s = 30;
-	return o;
-}
-
-static struct torture_report run(const struct torture_options *o)
-{
-	struct torture_report report;
-
-	assert_int_equal(torture_run(o, &report), 0);
-	return report;
-}
-
-static void assert_no_violation(const struct torture_report *report)
-{
-	for (unsigned int i = 0; i < report->nr_examples; i++)
-		fprintf(stderr, "%s\n", report->examples[i]);
-	assert_int_equal(torture_nr_violations(report), 0);
-}
-
-static struct torture_report run_clean(const struct torture_options *o)
-{
-	struct torture_report report = run(o);
-
-	assert_no_violation(&report);
-	return report;
-}
 
 /* First: its child processes are forked while this one has no other threads. */
 static void nested_lock_deadlocks_rwsem_only(void **state)
@@ -78,8 +30,8 @@ static void nested_lock_deadlocks_rwsem_only(void **state)
 
 static void run_gate(enum s2_gate gate)
 {
-	const struct torture_options o = options(gate);
-	const struct torture_report report = run_clean(&o);
+	const struct torture_options o = torture_test_options(gate);
+	const struct torture_report report = torture_test_run_clean(&o);
 
 	assert_true(report.counts[TORTURE_ACCESSES]);
 	assert_true(report.counts[TORTURE_FAULTS]);
@@ -114,48 +66,48 @@ static void nesting_is_survived_by_all_but_rwsem(void **state)
 	static const enum s2_gate gates[] = { S2_GATE_RANGE, S2_GATE_ALWAYS, S2_GATE_COUNT };
 
 	for (unsigned int i = 0; i < 3; i++) {
-		struct torture_options o = options(gates[i]);
+		struct torture_options o = torture_test_options(gates[i]);
 
 		o.nest = true;
-		run_clean(&o);
+		torture_test_run_clean(&o);
 	}
 }
 
 static void a_full_table_of_invalidations_is_survived(void **state)
 {
-	struct torture_options o = options(S2_GATE_RANGE);
+	struct torture_options o = torture_test_options(S2_GATE_RANGE);
 
 	o.entries = 1;
 	o.related = 4;
-	assert_true(run_clean(&o).counts[TORTURE_OVERFLOWS]);
+	assert_true(torture_test_run_clean(&o).counts[TORTURE_OVERFLOWS]);
 }
 
 static void many_updaters_and_vms_are_survived(void **state)
 {
-	struct torture_options o = options(S2_GATE_RANGE);
+	struct torture_options o = torture_test_options(S2_GATE_RANGE);
 
 	o.vms = 4;
 	o.vcpus = 1;
 	o.updaters = 4;
 	o.nonblock = 50;
-	run_clean(&o);
+	torture_test_run_clean(&o);
 }
 
 static void a_run_without_churn_has_nothing_to_invalidate(void **state)
 {
-	struct torture_options o = options(S2_GATE_RANGE);
+	struct torture_options o = torture_test_options(S2_GATE_RANGE);
 
 	o.related = 0;
 	o.unrelated = 0;
 	o.updaters = 0;
 	o.seconds = 0.1;
-	assert_int_equal(run_clean(&o).counts[TORTURE_PAGES_REPLACED], 0);
+	assert_int_equal(torture_test_run_clean(&o).counts[TORTURE_PAGES_REPLACED], 0);
 }
 
 /* Runs with @breaks until the violation turns up, so that no clock decides. */
 static void assert_caught(unsigned int breaks, enum torture_violation kind)
 {
-	struct torture_options o = options(S2_GATE_RANGE);
+	struct torture_options o = torture_test_options(S2_GATE_RANGE);
 
 #if WITH_THREAD_SANITIZER
 	print_message("ThreadSanitizer reports the broken protocol before torture does\n");
@@ -164,7 +116,7 @@ static void assert_caught(unsigned int breaks, enum torture_violation kind)
 	o.breaks = breaks;
 	o.updaters = 2;
 	o.seconds = 0.2;
-	while (!run(&o).violations[kind])
+	while (!torture_test_run(&o).violations[kind])
 		o.seed++;
 }
 
@@ -295,26 +247,6 @@ static void the_watchdog_tells_what_a_stuck_thread_holds(void **state)
 	free(text);
 }
 
-/* Runs the program with @args and returns its exit status; @text gets what it wrote. */
-static int run_program(const char *args, char *text, size_t size)
-{
-	const char *program = getenv("S2_PROGRAM");
-	char command[512];
-	size_t used;
-	FILE *pipe;
-
-	if (!program) {
-		print_message("S2_PROGRAM does not name the program stage2\n");
-		skip();
-	}
-	snprintf(command, sizeof(command), "'%s' torture %s", program, args);
-	pipe = popen(command, "r");
-	assert_non_null(pipe);
-	used = fread(text, 1, size - 1, pipe);
-	text[used] = '\0';
-	return WEXITSTATUS(pclose(pipe));
-}
-
 static void wrong_options_are_one_line(void **state)
 {
 	static const char *const wrong[] = {
@@ -323,12 +255,18 @@ static void wrong_options_are_one_line(void **state)
 		"--entries 3",	       "--seconds x",
 		"--scenario other",    "--scenario starve --gate range",
 		"--vcpus=-1",	       "word",
+		"--provider other",    "--pool-size 16",
+		"--tier-faults 1",     "--provider pool --nest",
+		"--provider pool --scenario starve",
+		"--provider pool --entries 4",
+		"--provider pool --pool-size 0",
+		"--provider pool --tier-faults 101",
 	};
 	char args[128], text[1024];
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		snprintf(args, sizeof(args), "%s 2>&1", wrong[i]);
-		assert_int_equal(run_program(args, text, sizeof(text)), 2);
+		assert_int_equal(torture_test_program(args, text, sizeof(text)), 2);
 		assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
 		assert_int_equal(strncmp(text, "stage2 torture: ", 16), 0);
 	}
@@ -353,7 +291,7 @@ static void json_is_one_object_with_the_promised_keys(void **state)
 	char text[8192];
 	json_t *report;
 
-	assert_int_equal(run_program("--seconds 0.2 --seed 7 --json", text, sizeof(text)), 0);
+	assert_int_equal(torture_test_program("--seconds 0.2 --seed 7 --json", text, sizeof(text)), 0);
 	report = json_loads(text, 0, NULL);
 	assert_non_null(report);
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
@@ -368,7 +306,7 @@ static void json_of_several_gates_is_a_list_of_runs(void **state)
 	char text[16384];
 	json_t *report;
 
-	assert_int_equal(run_program("--seconds 0.1 --gate all --json", text, sizeof(text)), 0);
+	assert_int_equal(torture_test_program("--seconds 0.1 --gate all --json", text, sizeof(text)), 0);
 	report = json_loads(text, 0, NULL);
 	assert_int_equal(json_array_size(json_object_get(report, "runs")), S2_NR_GATES);
 	json_decref(report);
@@ -399,9 +337,6 @@ int main(void)
 		cmocka_unit_test(json_is_one_object_with_the_promised_keys),
 		cmocka_unit_test(json_of_several_gates_is_a_list_of_runs),
 	};
-	const char *given = getenv("S2_SEED");
-
-	seed = given ? strtoull(given, NULL, 0) : clock_ns();
-	printf("# S2_SEED=%" PRIu64 "\n", seed);
+	torture_test_start();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
