@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <time.h>
 #include <stdlib.h>
 
 #include "pool/pool.h"
@@ -170,6 +171,64 @@ static void test_unmapped_while_a_shared_page_needs_room(void **state)
 	assert_int_equal(s2_pool_unmap(u.p.pool, clone), 0);
 	u.p.hva = 0;
 	pool_vm_end(&u.p);
+}
+
+/* Has something happen in the middle of a clone, when it has its original and no page's lock. */
+struct interrupted_clone {
+	struct unmapping u;
+	struct s2_allocator real;
+	bool armed;
+	_Atomic bool unmapped;
+};
+
+static void *unmap_and_tell(void *arg)
+{
+	struct interrupted_clone *c = arg;
+
+	unmap_it(&c->u);
+	atomic_store(&c->unmapped, true);
+	return NULL;
+}
+
+/* It does not come to its end, however long that is given: the longer, the surer the test. */
+static void *interrupting_alloc(void *ctx, size_t size, size_t align)
+{
+	const struct timespec tick = { .tv_nsec = 1000000 };
+	struct interrupted_clone *c = ctx;
+
+	if (c->armed) {
+		c->armed = false;
+		assert_int_equal(pthread_create(&c->u.thread, NULL, unmap_and_tell, c), 0);
+		for (unsigned i = 0; i < 100; i++)
+			nanosleep(&tick, NULL);
+		assert_false(atomic_load(&c->unmapped));
+	}
+	return c->real.alloc(c->real.ctx, size, align);
+}
+
+static void interrupting_free(void *ctx, void *ptr)
+{
+	struct interrupted_clone *c = ctx;
+
+	c->real.free(c->real.ctx, ptr);
+}
+
+static void test_who_unmaps_waits_for_who_clones(void **state)
+{
+	struct interrupted_clone c = { .armed = false };
+	uint64_t clone, value;
+
+	begin_unmapping(&c.u);
+	c.real = c.u.p.pool->allocator;
+	c.u.p.pool->allocator = (struct s2_allocator){
+		.alloc = interrupting_alloc, .free = interrupting_free, .ctx = &c,
+	};
+	c.armed = true;
+	assert_int_equal(s2_pool_clone(c.u.p.pool, NULL, c.u.hva, &clone), 0);
+	assert_int_equal(s2_pool_read(c.u.p.pool, clone, &value, sizeof(value)), 0);
+	assert_int_equal(value, 1 << 16);
+	assert_int_equal(s2_pool_unmap(c.u.p.pool, clone), 0);
+	end_unmapping(&c.u);
 }
 
 /* vCPUs that use a region until it is gone, each its own pages of it. */
@@ -388,6 +447,7 @@ int main(void)
 		cmocka_unit_test(test_gaps_are_found_again),
 		cmocka_unit_test(test_unmapped_while_a_fault_looks_for_room),
 		cmocka_unit_test(test_unmapped_while_a_shared_page_needs_room),
+		cmocka_unit_test(test_who_unmaps_waits_for_who_clones),
 		cmocka_unit_test(test_unmapped_under_faults_range),
 		cmocka_unit_test(test_unmapped_under_faults_always),
 		cmocka_unit_test(test_unmapped_under_faults_rwsem),
