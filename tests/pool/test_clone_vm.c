@@ -7,10 +7,14 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <stdlib.h>
 
 #include "pool/pool_vm.h"
+#include "sanitized.h"
 
 #define PAGES 8u
+#define LARGE_PAGES (UINT64_C(64) << (20 - S2_PAGE_SHIFT))
+#define CLONES (WITH_THREAD_SANITIZER || WITH_ADDRESS_SANITIZER ? 100u : 1000u)
 
 struct clone {
 	struct s2_vm *vm;
@@ -147,6 +151,33 @@ static void test_flags_and_configuration_go_along(void **state)
 	pool_vm_end(&p);
 }
 
+/* As a fuzzer has them: 64 MiB each, alive at the same time, and each writes to a page of its own. */
+static void test_a_thousand_clones(void **state)
+{
+	const struct s2_pool_config config = { .size = UINT64_C(16) << 20 };
+	struct clone *clones = calloc(CLONES, sizeof(*clones));
+	struct pool_vm p;
+
+	assert_non_null(clones);
+	pool_vm_begin_config(&p, &config, LARGE_PAGES, NULL, 1);
+	for (uint64_t gfn = 0; gfn < LARGE_PAGES; gfn += LARGE_PAGES / 256)
+		assert_int_equal(guest_fill(p.vcpu, gfn, 1), 0);
+	for (unsigned i = 0; i < CLONES; i++) {
+		clone_begin(&p, &clones[i]);
+		assert_int_equal(guest_fill(clones[i].vcpu, i + 1, i + 2), 0);
+	}
+	for (unsigned i = 0; i < CLONES; i++) {
+		assert_guest_has(clones[i].vcpu, i + 1, i + 2);
+		assert_guest_has(clones[i].vcpu, 0, 1);
+		assert_guest_has(clones[i].vcpu, LARGE_PAGES - LARGE_PAGES / 256, 1);
+	}
+	assert_int_equal(pool_stats(&p).shared, 256 * (CLONES + 1) - CLONES / (LARGE_PAGES / 256));
+	for (unsigned i = 0; i < CLONES; i++)
+		clone_end(&p, &clones[i]);
+	free(clones);
+	pool_vm_end(&p);
+}
+
 static void test_a_vm_without_memslots(void **state)
 {
 	struct s2_vm *vm, *clone;
@@ -229,6 +260,7 @@ int main(void)
 		cmocka_unit_test(test_all_vms_of_a_region_see_a_write_to_what_it_shares),
 		cmocka_unit_test(test_memslots_of_one_region_stay_so),
 		cmocka_unit_test(test_flags_and_configuration_go_along),
+		cmocka_unit_test(test_a_thousand_clones),
 		cmocka_unit_test(test_a_vm_without_memslots),
 		cmocka_unit_test(test_a_memslot_over_no_region),
 		cmocka_unit_test(test_out_of_memory),
