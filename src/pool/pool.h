@@ -255,8 +255,7 @@ uint32_t s2_pool_take_free_frame(struct s2_pool *pool, struct s2_pool_region *re
 /* reclaim.c: the reverse. */
 void s2_pool_give_frame(struct s2_pool *pool, struct s2_pool_region *region, uint32_t frame);
 
-/* reclaim.c: that a page of @region has a frame more, or one less. */
-void s2_pool_charge(struct s2_pool *pool, struct s2_pool_region *region);
+/* reclaim.c: that a page of @region has its frame no longer. */
 void s2_pool_uncharge(struct s2_pool *pool, struct s2_pool_region *region);
 
 /*

@@ -25,11 +25,6 @@ static bool try_charge(struct s2_pool *pool, struct s2_memcg *memcg)
 	return true;
 }
 
-void s2_pool_charge(struct s2_pool *pool, struct s2_pool_region *region)
-{
-	S2_POOL_COUNT(pool, region->memcg, resident, 1);
-}
-
 void s2_pool_uncharge(struct s2_pool *pool, struct s2_pool_region *region)
 {
 	S2_POOL_COUNT(pool, region->memcg, resident, -1);
