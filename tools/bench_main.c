@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* Above this share of the time the report says so; waking up after a lock takes a little, too. */
 #define MUCH_BUSY_PERCENT 10
@@ -90,6 +92,22 @@ static error_t parse_bench(const struct argp_state *state, const char *text,
 					  text);
 }
 
+static error_t parse_dir(const struct argp_state *state, const char *text,
+			 struct bench_options *options)
+{
+	struct stat st;
+
+	if (stat(text, &st))
+		return option_refuse(state, "--dir", "%s: %s", text, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return option_refuse(state, "--dir", "%s is not a directory", text);
+	if (access(text, W_OK | X_OK))
+		return option_refuse(state, "--dir", "no files can be made in %s: %s", text,
+				     strerror(errno));
+	options->dir = text;
+	return 0;
+}
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
@@ -98,8 +116,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case OPTION_DIR:
-		arguments->options.dir = arg;
-		return 0;
+		return parse_dir(state, arg, &arguments->options);
 	case OPTION_GATE:
 		return option_parse_gates(state, "--gate", arg, &arguments->options.gates);
 	case OPTION_JSON:

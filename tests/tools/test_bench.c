@@ -574,6 +574,8 @@ static void wrong_options_are_refused_in_one_line(void **state)
 	expect_refusal("--threads 1,", "--threads");
 	expect_refusal("--threads 1,100000", "--threads");
 	expect_refusal("--threads 11111111111111111111111", "--threads");
+	expect_refusal("--dir /nowhere/at/all", "--dir: /nowhere/at/all: No such file");
+	expect_refusal("--dir /dev/null", "--dir: /dev/null is not a directory");
 	expect_refusal("--fast", "--fast");
 }
 
