@@ -150,9 +150,9 @@ unsigned s2_pool_evict_victims(struct s2_pool *pool, struct s2_pool_victim victi
 	for (unsigned i = 0; i < n; i++) {
 		if (victims[i].out) {
 			s2_pool_give_frame(pool, victims[i].region, victims[i].frame);
+			s2_pool_page_unlock(victims[i].page, victims[i].word);
 			freed++;
 		}
-		s2_pool_page_unlock(victims[i].page, victims[i].word);
 		s2_pool_region_put(victims[i].region);
 	}
 	return freed;

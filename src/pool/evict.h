@@ -35,7 +35,7 @@ bool s2_pool_any_young(struct s2_pool *pool, uint64_t owner,
 bool s2_pool_lock_victim(struct s2_pool *pool, uint32_t frame, uint64_t hva,
 			 struct s2_pool_victim *victim);
 
-/* Unlocks @n of these, after having freed the frames of those that a tier takes: how many. */
+/* Unlocks @n of these, and frees the frames of those that a tier takes: how many. */
 unsigned s2_pool_evict_victims(struct s2_pool *pool, struct s2_pool_victim victims[], unsigned n,
 			       void *copies);
 

@@ -298,8 +298,10 @@ void s2_pool_swap_in_many(struct s2_pool *pool, struct s2_pool_region *region,
 			  const uint32_t frames[], int results[]);
 
 /*
- * swap.c: swap-out of pages of any regions, S2_POOL_BATCH at most: as many as a tier
- * takes; what has become of each is in its @word.
+ * swap.c: swap-out of pages of any regions, which are locked, S2_POOL_BATCH at most: as many as
+ * tiers take and are still what was stored. While tiers are at work none is locked, so
+ * that nobody waits for a batch of others. In the end those are that are @out; what
+ * has become of each is in its @word.
  */
 struct s2_pool_victim {
 	struct s2_pool_region *region;

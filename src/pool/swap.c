@@ -108,14 +108,20 @@ static int keep(struct s2_pool *pool, struct s2_memcg *memcg, const void *data, 
 	return 0;
 }
 
+/* What was kept is of no use. */
+static void forget(struct s2_pool *pool, uint64_t kept)
+{
+	if (s2_pool_state(kept) == S2_POOL_SWAPPED)
+		s2_pool_drop_slot(pool, kept);
+}
+
 /* Within the invalidation. The copy has been stored as *@word. */
 static int settle(struct s2_pool *pool, struct s2_memcg *memcg, const void *copy, const void *data,
 		  uint64_t *word)
 {
 	if (!memcmp(copy, data, S2_PAGE_SIZE) || S2_MUTANT(SWAP_NOT_COMPARED))
 		return 0;
-	if (s2_pool_state(*word) == S2_POOL_SWAPPED)
-		s2_pool_drop_slot(pool, *word);
+	forget(pool, *word);
 	return keep(pool, memcg, data, word);
 }
 
@@ -189,18 +195,34 @@ static void store_rest(struct s2_pool *pool, unsigned i, unsigned n, const void 
 		words[index[r]] = kept[r];
 }
 
-/* As s2_pool_swap_out() goes on when the copy has been stored as @kept. */
-static void settle_victim(struct s2_pool *pool, struct s2_pool_victim *victim, const void *copy,
+/* As s2_pool_swap_out() goes on, if the page still has the frame; its copy was stored as @kept. */
+static bool settle_locked(struct s2_pool *pool, struct s2_pool_victim *victim, const void *copy,
 			  uint64_t kept)
 {
 	const void *data = s2_pool_frame_addr(&pool->frames, victim->frame);
-	struct s2_memcg *memcg = victim->region->memcg;
 
+	if (!s2_pool_has_frame(victim->word, victim->frame)) {
+		forget(pool, kept);
+		return false;
+	}
 	if (take_away(pool, victim->region, victim->page, copy, data, &kept))
-		return;
+		return false;
 	victim->word = s2_pool_become(victim->word, kept);
-	victim->out = true;
-	account_out(pool, memcg, kept);
+	account_out(pool, victim->region->memcg, kept);
+	return true;
+}
+
+/* The page was not locked while it was stored, and may have gone or changed. */
+static void settle_victim(struct s2_pool *pool, struct s2_pool_victim *victim, const void *copy,
+			  uint64_t kept)
+{
+	if (!s2_pool_page_trylock(victim->page, &victim->word)) {
+		forget(pool, kept);
+		return;
+	}
+	victim->out = settle_locked(pool, victim, copy, kept);
+	if (!victim->out)
+		s2_pool_page_unlock(victim->page, victim->word);
 }
 
 void s2_pool_swap_out_many(struct s2_pool *pool, struct s2_pool_victim victims[], unsigned n,
@@ -218,6 +240,7 @@ void s2_pool_swap_out_many(struct s2_pool *pool, struct s2_pool_victim victims[]
 		words[i] = S2_POOL_ABSENT;
 		zero[i] = is_zero(pool, copy);
 		victims[i].out = false;
+		s2_pool_page_unlock(victims[i].page, victims[i].word);
 	}
 	for (unsigned i = 0; i < pool->nr_tiers; i++)
 		store_rest(pool, i, n, pages, words, zero);

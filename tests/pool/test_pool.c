@@ -316,6 +316,34 @@ static void test_written_to_while_it_is_stored(void **state)
 	pool_vm_end(&p);
 }
 
+static void write_by_the_host(void *arg)
+{
+	struct pool_vm *p = arg;
+
+	assert_int_equal(host_fill(p, 0, 2), 0);
+	assert_int_equal(s2_pool_discard(p->pool, hva_of(p, 1), S2_PAGE_SIZE), 0);
+	assert_int_equal(host_fill(p, 2, 3), 0);
+}
+
+/* A batch has none of its pages locked while a tier works: what happens to them is found out. */
+static void test_pages_of_a_batch_are_used_while_it_is_stored(void **state)
+{
+	struct pool_vm p;
+
+	begin(&p, 8);
+	fill_pages(&p, 0, 4, 1);
+	p.tiers[0].meanwhile = write_by_the_host;
+	p.tiers[0].arg = &p;
+	assert_int_equal(s2_pool_reclaim(p.pool, UINT64_MAX, 0), 3 * S2_PAGE_SIZE);
+	assert_int_equal(faulty_tier_used(&p.tiers[0]), 3);
+	assert_int_equal(pool_stats(&p).swapped, 3);
+	assert_pages(&p, 0, 1, 2);
+	assert_pages(&p, 1, 2, 0);
+	assert_pages(&p, 2, 3, 3);
+	assert_pages(&p, 3, 4, 1);
+	pool_vm_end(&p);
+}
+
 static void test_zeroed_while_it_is_stored(void **state)
 {
 	struct pool_vm p;
@@ -817,6 +845,7 @@ int main(void)
 		cmocka_unit_test(test_reclaim_takes_the_oldest_first_and_no_more_than_asked),
 		cmocka_unit_test(test_pages_of_zeroes_need_no_tier),
 		cmocka_unit_test(test_written_to_while_it_is_stored),
+		cmocka_unit_test(test_pages_of_a_batch_are_used_while_it_is_stored),
 		cmocka_unit_test(test_zeroed_while_it_is_stored),
 		cmocka_unit_test(test_written_to_and_then_refused),
 		cmocka_unit_test(test_discard),
