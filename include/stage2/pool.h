@@ -122,7 +122,8 @@ struct s2_memcg;
 
 /*
  * @limit:        bytes that may be resident at once, a multiple of 4 KiB, and two of them at
- *                least, since an access may cross a page; 0 for no limit but the pool's. A page more makes one of its own go.
+ *                least, since an access may cross a page; 0 for no limit but the pool's.
+ *                A page more makes one of its own go.
  * @oom_priority: when the pool has no memory left, and nothing can be reclaimed, the memcg
  *                of the highest priority loses what it has: its vCPUs' accesses are -EFAULT
  *                from then on, those of all others succeed. 0: never.
@@ -158,8 +159,9 @@ S2_API int s2_pool_map(struct s2_pool *pool, struct s2_memcg *memcg, uint64_t si
 /*
  * Maps a copy of the region that begins at @hva, as another of the same size; pages are
  * shared until one of the two writes. Takes time and 16 bytes for each page, whether
- * resident or swapped; none is brought in. vCPUs may use the region meanwhile: then the copy has each
- * page as it was at some moment of the call. Who wants all of one moment stops them.
+ * resident or swapped; none is brought in. vCPUs may use the region meanwhile: then the
+ * copy has each page as it was at some moment of the call. Who wants all of one moment
+ * stops them.
  * -EINVAL, -ENOENT: no region begins there; -ENOMEM, -EFAULT: its memcg was killed. May sleep.
  * Kernel: fork(), dup_mmap().
  */
@@ -231,10 +233,11 @@ S2_API int s2_pool_advise(struct s2_pool *pool, uint64_t hva, uint64_t size,
 			  enum s2_pool_advice advice);
 
 /*
- * Looks at up to @pages pages that may be merged, going on where the last call ended: those that are
- * resident, and have not changed since the last time, share one frame with all that are
- * equal; those that are zero give up theirs. Returns how many frames came free, or -EINVAL; -ENOMEM.
- * May sleep. Kernel: ksmd, pages_to_scan.
+ * Looks at up to @pages resident pages that may be merged, going on where the last call
+ * ended, and at none twice. Those that have not changed since the last time share one
+ * frame with all that are equal; those that are zero give up theirs. Returns how many
+ * frames came free. -EINVAL: NULL; -ENOMEM, if none had by then. May sleep.
+ * Kernel: ksmd, pages_to_scan.
  */
 S2_API int64_t s2_pool_merge(struct s2_pool *pool, uint64_t pages);
 
@@ -248,8 +251,8 @@ S2_API int64_t s2_pool_compact(struct s2_pool *pool);
  * Brings the pages of a range of one region in, and each 2 MiB of them into one block of
  * frames, which vCPUs then have by one leaf, until one of its pages is taken away again or
  * shared. Blocks that the region's ends do not hold whole are let alone. -EINVAL: NULL, or
- * no such range; -EAGAIN: pages are in use by others, or changed meanwhile; -ENOMEM: no block could be made
- * free; -EIO, -EBADMSG. May sleep. Kernel: madvise(MADV_COLLAPSE).
+ * no such range; -EAGAIN: pages are in use by others, or changed meanwhile; -ENOMEM: no
+ * block could be made free; -EIO, -EBADMSG. May sleep. Kernel: madvise(MADV_COLLAPSE).
  */
 S2_API int s2_pool_collapse(struct s2_pool *pool, uint64_t hva, uint64_t size);
 
@@ -259,10 +262,10 @@ struct s2_pool_stats {
 	uint64_t free_frames;
 	uint64_t free_blocks;     /* of 2 MiB */
 	uint64_t resident;        /* * pages that have a frame of their own */
-	uint64_t shared;          /* * pages that share one with others, whether that has a frame or a slot */
+	uint64_t shared;          /* * pages that share one, which has a frame or a slot */
 	uint64_t shared_frames;   /* frames that are shared */
 	uint64_t swapped;         /* * pages that are in a tier; of the pool, shared ones once */
-	uint64_t zero;            /* * pages reclaimed or merged that were zeroes, and needed no tier */
+	uint64_t zero;            /* * pages taken away that were zeroes, and needed no tier */
 	uint64_t swap_outs;       /* * */
 	uint64_t swap_ins;        /* * of which by read-ahead: */
 	uint64_t read_ahead;      /* * */
@@ -284,7 +287,7 @@ struct s2_pool_stats {
 /* -EINVAL: a NULL argument. Does not sleep. Kernel: /proc/meminfo and /proc/vmstat. */
 S2_API int s2_pool_get_stats(struct s2_pool *pool, struct s2_pool_stats *stats);
 
-/* The same of one memcg. Takes time for each of its pages. Kernel: a memory cgroup's memory.stat. */
+/* The same of one memcg. Takes time for each of its pages. Kernel: memory.stat of a memory cgroup. */
 S2_API int s2_memcg_get_stats(struct s2_memcg *memcg, struct s2_pool_stats *stats);
 
 /*
