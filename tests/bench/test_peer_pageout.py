@@ -30,7 +30,7 @@ def check_rows(program):
 
 def check_no_directory(program):
     done = peer_report.run(program, '--quick', '--dir', '/nowhere/at/all')
-    expect(done.returncode == 1 and done.stderr.count('\n') == 1 and
+    expect(done.returncode == 2 and done.stderr.count('\n') == 1 and
            '/nowhere/at/all' in done.stderr, f'no directory: {done.returncode}, {done.stderr!r}')
 
 
