@@ -175,9 +175,8 @@ void s2_pool_drop_pages(struct s2_pool *pool, struct s2_pool_region *region, uin
 	}
 }
 
-/* The pages of a range of one region, which the caller has a reference to then. */
-static int find_pages(struct s2_pool *pool, uint64_t hva, uint64_t size,
-		      struct s2_pool_region **region, uint64_t *first)
+int s2_pool_find_pages(struct s2_pool *pool, uint64_t hva, uint64_t size,
+		       struct s2_pool_region **region, uint64_t *first)
 {
 	if (!pool || !size || ((hva | size) & (S2_PAGE_SIZE - 1)))
 		return -EINVAL;
@@ -192,7 +191,7 @@ int s2_pool_discard(struct s2_pool *pool, uint64_t hva, uint64_t size)
 {
 	struct s2_pool_region *region;
 	uint64_t first;
-	int ret = find_pages(pool, hva, size, &region, &first);
+	int ret = s2_pool_find_pages(pool, hva, size, &region, &first);
 	bool left;
 
 	if (ret)
@@ -232,7 +231,7 @@ int s2_pool_advise(struct s2_pool *pool, uint64_t hva, uint64_t size, enum s2_po
 
 	if ((unsigned)advice > S2_POOL_DO_NOT_MERGE)
 		return -EINVAL;
-	ret = find_pages(pool, hva, size, &region, &first);
+	ret = s2_pool_find_pages(pool, hva, size, &region, &first);
 	if (ret)
 		return ret;
 	left = s2_guest_leave_all();

@@ -94,7 +94,7 @@ static void age_shared(struct s2_pool *pool)
 			age_frame(pool, frame, false);
 }
 
-void s2_pool_age_step(struct s2_pool *pool)
+static void step(struct s2_pool *pool)
 {
 	struct s2_pool_region *region;
 	uint64_t hva = 0;
@@ -116,7 +116,7 @@ int s2_pool_age(struct s2_pool *pool)
 	if (!pool)
 		return -EINVAL;
 	left = s2_guest_leave_all();
-	s2_pool_age_step(pool);
+	step(pool);
 	if (left)
 		s2_guest_return_all();
 	return 0;

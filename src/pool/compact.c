@@ -7,7 +7,7 @@
  * meanwhile waits for it. As in reclaim, whose page a frame is, is a hint until that page is
  * locked; and it is locked by trying only, since what is in use by others is no frame to wait for.
  */
-#include "pool/pool.h"
+#include "pool/evict.h"
 
 #include "base/guest_mode.h"
 #include "base/mutant.h"
@@ -30,7 +30,7 @@ uint64_t s2_pool_move_contents(struct s2_pool *pool, uint64_t word, uint64_t own
 			      memory_order_relaxed);
 	s2_pool_frame_own(frames, to, owner);
 	s2_pool_frame_put(frames, from);
-	return (word & (S2_POOL_MERGEABLE | S2_POOL_READ_AHEAD)) | s2_pool_resident_word(to);
+	return (word & S2_POOL_FLAGS) | s2_pool_resident_word(to);
 }
 
 /* The page is locked. */
@@ -52,22 +52,13 @@ static void migrate_page(struct s2_pool *pool, struct s2_pool_region *region,
 
 static bool migrate_own(struct s2_pool *pool, uint32_t frame, uint64_t hva, uint32_t to)
 {
-	struct s2_pool_region *region = s2_pool_region_get(pool, hva);
-	struct s2_pool_page *page;
-	bool moved = false;
-	uint64_t word;
+	struct s2_pool_victim v;
 
-	if (!region)
+	if (!s2_pool_lock_victim(pool, frame, hva, &v))
 		return false;
-	page = s2_pool_page_at(region, hva);
-	if (s2_pool_page_trylock(page, &word)) {
-		moved = s2_pool_has_frame(word, frame);
-		if (moved)
-			migrate_page(pool, region, page, &word, to);
-		s2_pool_page_unlock(page, word);
-	}
-	s2_pool_region_put(region);
-	return moved;
+	migrate_page(pool, v.region, v.page, &v.word, to);
+	s2_pool_unlock_victim(&v);
+	return true;
 }
 
 static bool migrate_shared(struct s2_pool *pool, uint32_t frame, uint64_t owner, uint32_t to)

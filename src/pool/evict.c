@@ -9,19 +9,6 @@
  */
 #include "pool/evict.h"
 
-/* The page is locked. */
-static enum s2_pool_outcome evict_page(struct s2_pool *pool, struct s2_pool_region *region,
-			       struct s2_pool_page *page, uint32_t frame, uint64_t *word)
-{
-	if (!s2_pool_has_frame(*word, frame))
-		return S2_POOL_BUSY;
-	if (s2_pool_swap_out(pool, region, page, frame, word))
-		return S2_POOL_KEPT;
-	s2_pool_frame_own(&pool->frames, frame, S2_FRAME_IN_TRANSIT);
-	s2_pool_uncharge(pool, region);
-	return S2_POOL_EVICTED;
-}
-
 static enum s2_pool_outcome evict_shared(struct s2_pool *pool, uint32_t frame, uint32_t nr)
 {
 	struct s2_pool_shared *shared = s2_pool_shared_at(&pool->shared, nr);
@@ -40,25 +27,27 @@ static enum s2_pool_outcome evict_shared(struct s2_pool *pool, uint32_t frame, u
 	return outcome;
 }
 
+static enum s2_pool_outcome evict_own(struct s2_pool *pool, uint32_t frame, uint64_t hva)
+{
+	struct s2_pool_victim v;
+	bool kept;
+
+	if (!s2_pool_lock_victim(pool, frame, hva, &v))
+		return S2_POOL_BUSY;
+	kept = s2_pool_swap_out(pool, v.region, v.page, frame, &v.word);
+	if (!kept) {
+		s2_pool_frame_own(&pool->frames, frame, S2_FRAME_IN_TRANSIT);
+		s2_pool_uncharge(pool, v.region);
+	}
+	s2_pool_unlock_victim(&v);
+	return kept ? S2_POOL_KEPT : S2_POOL_EVICTED;
+}
+
 enum s2_pool_outcome s2_pool_evict(struct s2_pool *pool, uint32_t frame, uint64_t owner)
 {
-	enum s2_pool_outcome outcome = S2_POOL_BUSY;
-	struct s2_pool_region *region;
-	struct s2_pool_page *page;
-	uint64_t word;
-
 	if (s2_frame_is_shared(owner))
 		return evict_shared(pool, frame, s2_frame_shared_index(owner));
-	region = s2_pool_region_get(pool, owner);
-	if (!region)
-		return S2_POOL_BUSY;
-	page = s2_pool_page_at(region, owner);
-	if (s2_pool_page_trylock(page, &word)) {
-		outcome = evict_page(pool, region, page, frame, &word);
-		s2_pool_page_unlock(page, word);
-	}
-	s2_pool_region_put(region);
-	return outcome;
+	return evict_own(pool, frame, owner);
 }
 
 static bool clear_young(struct s2_mm *mm, uint64_t hva)
@@ -139,6 +128,12 @@ bool s2_pool_lock_victim(struct s2_pool *pool, uint32_t frame, uint64_t hva,
 	}
 	s2_pool_region_put(region);
 	return false;
+}
+
+void s2_pool_unlock_victim(struct s2_pool_victim *victim)
+{
+	s2_pool_page_unlock(victim->page, victim->word);
+	s2_pool_region_put(victim->region);
 }
 
 unsigned s2_pool_evict_victims(struct s2_pool *pool, struct s2_pool_victim victims[], unsigned n,

@@ -35,6 +35,9 @@ bool s2_pool_any_young(struct s2_pool *pool, uint64_t owner,
 bool s2_pool_lock_victim(struct s2_pool *pool, uint32_t frame, uint64_t hva,
 			 struct s2_pool_victim *victim);
 
+/* The reverse; the page is what its @word says then. */
+void s2_pool_unlock_victim(struct s2_pool_victim *victim);
+
 /* Unlocks @n of these, and frees the frames of those that a tier takes: how many. */
 unsigned s2_pool_evict_victims(struct s2_pool *pool, struct s2_pool_victim victims[], unsigned n,
 			       void *copies);

@@ -52,12 +52,10 @@ static inline uint32_t s2_frame_shared_index(uint64_t owner)
  * How a frame has been used, for reclaim: its age, and
  * REFERENCED: since direct reclaim last came by; it has a second chance.
  * USED:       since the last step of aging, though a guest's accessed bit may not say so.
- * FLUSHES:    its accessed bit is the last to be cleared in this step.
  */
 #define S2_FRAME_AGE_MASK UINT32_C(7)
 #define S2_FRAME_REFERENCED (UINT32_C(1) << 3)
 #define S2_FRAME_USED (UINT32_C(1) << 4)
-#define S2_FRAME_FLUSHES (UINT32_C(1) << 5)
 
 _Static_assert(S2_POOL_AGES == S2_FRAME_AGE_MASK + 1, "an age fits");
 

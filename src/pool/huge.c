@@ -179,20 +179,15 @@ static int collapse_pages(struct s2_pool *pool, struct s2_pool_region *region, u
 int s2_pool_collapse(struct s2_pool *pool, uint64_t hva, uint64_t size)
 {
 	struct s2_pool_region *region;
-	int ret = -EINVAL;
 	uint64_t first;
+	int ret = s2_pool_find_pages(pool, hva, size, &region, &first);
 	bool left;
 
-	if (!pool || !size || ((hva | size) & (S2_PAGE_SIZE - 1)))
-		return -EINVAL;
+	if (ret)
+		return ret;
 	left = s2_guest_leave_all();
-	region = s2_pool_region_get(pool, hva);
-	if (region && size <= s2_pool_region_end(region) - hva) {
-		first = (hva - region->hva) >> S2_PAGE_SHIFT;
-		ret = collapse_pages(pool, region, first, first + (size >> S2_PAGE_SHIFT));
-	}
-	if (region)
-		s2_pool_region_put(region);
+	ret = collapse_pages(pool, region, first, first + (size >> S2_PAGE_SHIFT));
+	s2_pool_region_put(region);
 	if (left)
 		s2_guest_return_all();
 	return ret;

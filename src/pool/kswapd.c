@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 
 /*

@@ -42,6 +42,7 @@ enum s2_pool_state {
 #define S2_POOL_TIER_MASK UINT64_C(7)
 #define S2_POOL_MERGEABLE (UINT64_C(1) << 8)    /* advice; goes with the page, whatever its state */
 #define S2_POOL_READ_AHEAD (UINT64_C(1) << 9) /* RESIDENT by read-ahead, and not asked for yet */
+#define S2_POOL_FLAGS (S2_POOL_MERGEABLE | S2_POOL_READ_AHEAD) /* a page's, not its contents' */
 #define S2_POOL_PAYLOAD_SHIFT 16
 
 _Static_assert(S2_POOL_PAYLOAD_SHIFT + S2_POOL_SLOT_BITS == 64, "a slot fits into the word");

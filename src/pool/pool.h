@@ -13,7 +13,6 @@
 #include "pool/page.h"
 #include "pool/shared.h"
 
-#include <pthread.h>
 #include <stage2/notifier.h>
 #include <stage2/pool.h>
 
@@ -194,9 +193,6 @@ static inline unsigned s2_pool_frame_age(struct s2_pool_frames *frames, uint32_t
 /* region.c: the region that holds @hva, with a reference; NULL if there is none. */
 struct s2_pool_region *s2_pool_region_get(struct s2_pool *pool, uint64_t hva);
 
-/* The same of one that was found otherwise, in an RCU section; false if it is not live. */
-bool s2_pool_region_try_get(struct s2_pool_region *region);
-
 /* On the thread that took it. */
 void s2_pool_region_put(struct s2_pool_region *region);
 
@@ -317,6 +313,13 @@ void s2_pool_swap_out_many(struct s2_pool *pool, struct s2_pool_victim victims[]
 void s2_pool_drop_slot(struct s2_pool *pool, uint64_t word);
 
 /*
+ * access.c: the pages of a range of one region, from @first of that on, which the caller has a
+ * reference to then. -EINVAL: no such range.
+ */
+int s2_pool_find_pages(struct s2_pool *pool, uint64_t hva, uint64_t size,
+		       struct s2_pool_region **region, uint64_t *first);
+
+/*
  * access.c: makes pages absent, whatever they were. @mapped: vCPUs may have them. The caller has
  * no invalidation in flight.
  */
@@ -347,9 +350,6 @@ void s2_pool_make_blocks(struct s2_pool *pool);
  * and when no vCPU has the old frame any more.
  */
 uint64_t s2_pool_move_contents(struct s2_pool *pool, uint64_t word, uint64_t owner, uint32_t to);
-
-/* aging.c: one step of the clock. */
-void s2_pool_age_step(struct s2_pool *pool);
 
 /* merge.c: what the scanner for equal pages has. */
 void s2_pool_merge_destroy(struct s2_pool *pool);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Read-ahead: a guest that goes through its memory page after page would wait for the
- * tier at each. When it asks for the page after the last one that was brought in, those that follow
- * come with one call of the tier, twice as many each time; the guest finds
- * them resident, and the first of them it uses after the last makes the next batch.
+ * tier at each. When it asks for the page after the last one that was brought in, those
+ * that follow come with one call of the tier, twice as many each time. The guest finds
+ * them resident; that it uses the last of them brings in the next batch.
  *
  * It takes free frames only, and leaves some: nobody's page goes for a guess.
  */

@@ -23,7 +23,7 @@ static bool old_enough(struct s2_pool *pool, uint32_t frame, uint64_t owner, uns
 
 /*
  * @copies: of a batch of pages; NULL if there was no memory for that: then one by one.
- * @n:      victims that are locked, and not stored yet.
+ * @n:      victims that are locked, and not stored yet; up to @batch.
  */
 struct reclaim {
 	struct s2_pool *pool;
@@ -31,6 +31,7 @@ struct reclaim {
 	uint64_t freed;
 	unsigned min_age;
 	unsigned n;
+	unsigned batch;
 	void *copies;
 	struct s2_pool_victim victims[S2_POOL_BATCH];
 };
@@ -43,7 +44,10 @@ static void reclaim_begin(struct reclaim *reclaim, struct s2_pool *pool, uint64_
 	reclaim->freed = 0;
 	reclaim->min_age = min_age;
 	reclaim->n = 0;
-	reclaim->copies = s2_zalloc(&pool->allocator, S2_POOL_BATCH * S2_PAGE_SIZE, 64);
+	/* Who asks for little has little cleared for it. */
+	reclaim->batch = bytes >> S2_PAGE_SHIFT < S2_POOL_BATCH ?
+				 (unsigned)(bytes >> S2_PAGE_SHIFT) + 1 : S2_POOL_BATCH;
+	reclaim->copies = s2_zalloc(&pool->allocator, reclaim->batch * S2_PAGE_SIZE, 64);
 }
 
 static void reclaim_victims(struct reclaim *reclaim)
@@ -74,7 +78,7 @@ static void reclaim_frame(struct reclaim *reclaim, uint32_t frame, uint64_t owne
 		return;
 	}
 	reclaim->n += s2_pool_lock_victim(pool, frame, owner, &reclaim->victims[reclaim->n]);
-	if (reclaim->n == S2_POOL_BATCH || reclaimed_enough(reclaim))
+	if (reclaim->n == reclaim->batch || reclaimed_enough(reclaim))
 		reclaim_victims(reclaim);
 }
 

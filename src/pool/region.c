@@ -33,7 +33,8 @@ static _Atomic uint32_t *my_refs(struct s2_pool_region *region)
 
 _Static_assert(S2_POOL_REGION_REFS == 16, "four bits of the hash choose one");
 
-bool s2_pool_region_try_get(struct s2_pool_region *region)
+/* Of one that was found in an RCU section; false if it is not live. */
+static bool try_get(struct s2_pool_region *region)
 {
 	_Atomic uint32_t *refs = my_refs(region);
 
@@ -69,7 +70,7 @@ struct s2_pool_region *s2_pool_region_get(struct s2_pool *pool, uint64_t hva)
 
 	s2_rcu_read_lock();
 	region = s2_itree_lookup(load_root(pool), hva);
-	if (region && !s2_pool_region_try_get(region))
+	if (region && !try_get(region))
 		region = NULL;
 	s2_rcu_read_unlock();
 	return region;
@@ -84,7 +85,7 @@ struct s2_pool_region *s2_pool_region_next(struct s2_pool *pool, uint64_t hva)
 	s2_rcu_read_lock();
 	s2_itree_iter_init(&it, load_root(pool), hva, UINT64_MAX);
 	while (!region && (iv = s2_itree_iter_next(&it)))
-		if (iv->start >= hva && s2_pool_region_try_get(iv->value))
+		if (iv->start >= hva && try_get(iv->value))
 			region = iv->value;
 	s2_rcu_read_unlock();
 	return region;
@@ -94,7 +95,7 @@ struct s2_pool_region *s2_pool_region_next(struct s2_pool *pool, uint64_t hva)
 static bool is_nth(struct s2_pool_region *region, unsigned *index)
 {
 	if (!*index)
-		return s2_pool_region_try_get(region);
+		return try_get(region);
 	*index -= atomic_load_explicit(&region->live, memory_order_relaxed);
 	return false;
 }
@@ -255,7 +256,7 @@ struct s2_pool_region *s2_pool_region_create(struct s2_pool *pool, struct s2_mem
 
 void s2_pool_region_publish(struct s2_pool_region *region)
 {
-	/* Release pairs with the look at it in s2_pool_region_try_get(): what a clone was filled with. */
+	/* Release pairs with the look at it in try_get(): what a clone was filled with. */
 	atomic_store_explicit(&region->live, true, memory_order_release);
 }
 

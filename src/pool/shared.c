@@ -105,8 +105,8 @@ void s2_pool_shared_link(struct s2_pool *pool, struct s2_pool_shared *shared, ui
 	shared->sharers++;
 }
 
-void s2_pool_shared_unlink(struct s2_pool *pool, struct s2_pool_shared *shared,
-			   struct s2_pool_page *page)
+static void unlink_page(struct s2_pool *pool, struct s2_pool_shared *shared,
+			struct s2_pool_page *page)
 {
 	S2_ASSERT_HELD_WRITE(&shared->page);
 	if (page->prev != S2_POOL_NO_PAGE)
@@ -119,17 +119,11 @@ void s2_pool_shared_unlink(struct s2_pool *pool, struct s2_pool_shared *shared,
 	shared->sharers--;
 }
 
-/* What a shared page has of a page that becomes one: frame or slot, and nothing else. */
-static uint64_t without_flags(uint64_t word)
-{
-	return word & ~(S2_POOL_MERGEABLE | S2_POOL_READ_AHEAD);
-}
-
 uint64_t s2_pool_make_shared(struct s2_pool *pool, struct s2_pool_region *region,
 			     struct s2_pool_page *page, uint32_t nr, uint64_t *word)
 {
 	struct s2_pool_shared *shared = s2_pool_shared_at(&pool->shared, nr);
-	uint64_t hva = s2_pool_page_hva(region, page), held = without_flags(*word);
+	uint64_t hva = s2_pool_page_hva(region, page), held = *word & ~S2_POOL_FLAGS;
 
 	if (s2_pool_state(*word) == S2_POOL_RESIDENT) {
 		s2_pool_frame_own(&pool->frames, (uint32_t)s2_pool_payload(*word),
@@ -176,7 +170,7 @@ bool s2_pool_shared_take_over(struct s2_pool *pool, uint32_t nr, uint64_t word,
 	S2_ASSERT_HELD_WRITE(&shared->page);
 	if (shared->sharers > 1 || s2_pool_state(word) != S2_POOL_RESIDENT)
 		return false;
-	s2_pool_shared_unlink(pool, shared, page);
+	unlink_page(pool, shared, page);
 	s2_pool_merge_forget(pool, nr);
 	atomic_fetch_sub_explicit(&pool->shared_frames, 1, memory_order_relaxed);
 	s2_pool_shared_free(pool, nr);
@@ -200,7 +194,7 @@ void s2_pool_shared_leave(struct s2_pool *pool, uint32_t nr, uint64_t word,
 {
 	struct s2_pool_shared *shared = s2_pool_shared_at(&pool->shared, nr);
 
-	s2_pool_shared_unlink(pool, shared, page);
+	unlink_page(pool, shared, page);
 	if (shared->sharers) {
 		s2_pool_page_unlock(&shared->page, word);
 		return;

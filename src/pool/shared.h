@@ -78,8 +78,6 @@ void s2_pool_shared_free(struct s2_pool *pool, uint32_t nr);
 /* With the shared page locked; @hva: of a page that is, or will be, SHARED as this one. */
 void s2_pool_shared_link(struct s2_pool *pool, struct s2_pool_shared *shared, uint64_t hva,
 			 struct s2_pool_page *page);
-void s2_pool_shared_unlink(struct s2_pool *pool, struct s2_pool_shared *shared,
-			   struct s2_pool_page *page);
 
 /*
  * The page's frame or slot is the shared page's from now on, a new one's: with both locked, and

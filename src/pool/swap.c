@@ -150,7 +150,7 @@ static int take_away(struct s2_pool *pool, struct s2_pool_region *region, struct
 	s2_invalidate_range_start(pool->mm, &inv, hva, hva + S2_PAGE_SIZE, 0);
 	ret = settle(pool, region->memcg, copy, data, kept);
 	s2_invalidate_range_end(pool->mm, &inv);
-	if (!ret)
+	if (!ret && s2_pool_state(*kept) == S2_POOL_SWAPPED)
 		page->checksum = checksum(data);
 	return ret;
 }
