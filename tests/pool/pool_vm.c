@@ -133,6 +133,18 @@ void assert_guest_has(struct s2_vcpu *vcpu, uint64_t gfn, uint64_t generation)
 	assert_true(page_is(page, gfn, generation));
 }
 
+void guest_fill_pages(struct s2_vcpu *vcpu, uint64_t first, uint64_t end, uint64_t generation)
+{
+	for (uint64_t gfn = first; gfn < end; gfn++)
+		assert_int_equal(guest_fill(vcpu, gfn, generation), 0);
+}
+
+void assert_guest_has_pages(struct s2_vcpu *vcpu, uint64_t first, uint64_t end, uint64_t generation)
+{
+	for (uint64_t gfn = first; gfn < end; gfn++)
+		assert_guest_has(vcpu, gfn, generation);
+}
+
 int host_fill(struct pool_vm *p, uint64_t gfn, uint64_t generation)
 {
 	uint64_t page[WORDS];

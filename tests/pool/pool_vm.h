@@ -42,6 +42,10 @@ struct s2_pool_stats memcg_stats(struct s2_memcg *memcg);
 int guest_fill(struct s2_vcpu *vcpu, uint64_t gfn, uint64_t generation);
 bool page_is(const uint64_t *page, uint64_t gfn, uint64_t generation);
 void assert_guest_has(struct s2_vcpu *vcpu, uint64_t gfn, uint64_t generation);
+/* Pages @first to @end, and that the former succeeds. */
+void guest_fill_pages(struct s2_vcpu *vcpu, uint64_t first, uint64_t end, uint64_t generation);
+void assert_guest_has_pages(struct s2_vcpu *vcpu, uint64_t first, uint64_t end,
+			    uint64_t generation);
 int host_fill(struct pool_vm *p, uint64_t gfn, uint64_t generation);
 void assert_host_has(struct pool_vm *p, uint64_t gfn, uint64_t generation);
 

@@ -44,22 +44,10 @@ static void copy_end(struct copy *copy, struct pool_vm *p)
 	assert_int_equal(s2_memcg_destroy(copy->memcg), 0);
 }
 
-static void fill_pages(struct s2_vcpu *vcpu, uint64_t first, uint64_t end, uint64_t generation)
-{
-	for (uint64_t gfn = first; gfn < end; gfn++)
-		assert_int_equal(guest_fill(vcpu, gfn, generation), 0);
-}
-
-static void assert_pages(struct s2_vcpu *vcpu, uint64_t first, uint64_t end, uint64_t generation)
-{
-	for (uint64_t gfn = first; gfn < end; gfn++)
-		assert_guest_has(vcpu, gfn, generation);
-}
-
 static void begin_gate(struct pool_vm *p, enum s2_gate gate)
 {
 	pool_vm_begin(p, gate, FRAMES, PAGES, 0, 1);
-	fill_pages(p->vcpu, 0, PAGES, 1);
+	guest_fill_pages(p->vcpu, 0, PAGES, 1);
 }
 
 static void begin(struct pool_vm *p)
@@ -81,20 +69,20 @@ static void neither_notices_the_other(enum s2_gate gate)
 	begin_gate(&p, gate);
 	copy_begin(&copy, &p, p.hva);
 	assert_int_equal(pool_stats(&p).free_frames, FRAMES - PAGES);
-	assert_pages(copy.vcpu, 0, PAGES, 1);
-	fill_pages(p.vcpu, 0, 4, 2);
-	fill_pages(copy.vcpu, 2, 6, 3);
-	assert_pages(p.vcpu, 0, 4, 2);
-	assert_pages(p.vcpu, 4, PAGES, 1);
-	assert_pages(copy.vcpu, 0, 2, 1);
-	assert_pages(copy.vcpu, 2, 6, 3);
-	assert_pages(copy.vcpu, 6, PAGES, 1);
+	assert_guest_has_pages(copy.vcpu, 0, PAGES, 1);
+	guest_fill_pages(p.vcpu, 0, 4, 2);
+	guest_fill_pages(copy.vcpu, 2, 6, 3);
+	assert_guest_has_pages(p.vcpu, 0, 4, 2);
+	assert_guest_has_pages(p.vcpu, 4, PAGES, 1);
+	assert_guest_has_pages(copy.vcpu, 0, 2, 1);
+	assert_guest_has_pages(copy.vcpu, 2, 6, 3);
+	assert_guest_has_pages(copy.vcpu, 6, PAGES, 1);
 	swap_out_all(&p);
-	assert_pages(p.vcpu, 0, 4, 2);
-	assert_pages(p.vcpu, 4, PAGES, 1);
-	assert_pages(copy.vcpu, 0, 2, 1);
-	assert_pages(copy.vcpu, 2, 6, 3);
-	assert_pages(copy.vcpu, 6, PAGES, 1);
+	assert_guest_has_pages(p.vcpu, 0, 4, 2);
+	assert_guest_has_pages(p.vcpu, 4, PAGES, 1);
+	assert_guest_has_pages(copy.vcpu, 0, 2, 1);
+	assert_guest_has_pages(copy.vcpu, 2, 6, 3);
+	assert_guest_has_pages(copy.vcpu, 6, PAGES, 1);
 	copy_end(&copy, &p);
 	pool_vm_end(&p);
 }
@@ -125,13 +113,13 @@ static void test_what_is_absent_or_zero_is_so_in_the_clone(void **state)
 	struct pool_vm p;
 
 	pool_vm_begin(&p, S2_GATE_RANGE, FRAMES, PAGES, 0, 1);
-	assert_pages(p.vcpu, 0, PAGES / 2, 0);
+	assert_guest_has_pages(p.vcpu, 0, PAGES / 2, 0);
 	copy_begin(&copy, &p, p.hva);
 	assert_int_equal(pool_stats(&p).shared, 0);
-	fill_pages(p.vcpu, 0, PAGES, 1);
-	assert_pages(copy.vcpu, 0, PAGES, 0);
-	fill_pages(copy.vcpu, 0, PAGES, 2);
-	assert_pages(p.vcpu, 0, PAGES, 1);
+	guest_fill_pages(p.vcpu, 0, PAGES, 1);
+	assert_guest_has_pages(copy.vcpu, 0, PAGES, 0);
+	guest_fill_pages(copy.vcpu, 0, PAGES, 2);
+	assert_guest_has_pages(p.vcpu, 0, PAGES, 1);
 	copy_end(&copy, &p);
 	pool_vm_end(&p);
 }
@@ -148,12 +136,12 @@ static void test_the_clone_of_swapped_pages_brings_nothing_in(void **state)
 	assert_int_equal(pool_stats(&p).swapped, PAGES);
 	assert_int_equal(memcg_stats(p.memcg).swapped, 0);
 	assert_int_equal(faulty_tier_used(&p.tiers[0]), PAGES);
-	fill_pages(copy.vcpu, 0, 4, 2);
-	assert_pages(p.vcpu, 0, PAGES, 1);
-	assert_pages(copy.vcpu, 0, 4, 2);
-	assert_pages(copy.vcpu, 4, PAGES, 1);
+	guest_fill_pages(copy.vcpu, 0, 4, 2);
+	assert_guest_has_pages(p.vcpu, 0, PAGES, 1);
+	assert_guest_has_pages(copy.vcpu, 0, 4, 2);
+	assert_guest_has_pages(copy.vcpu, 4, PAGES, 1);
 	copy_end(&copy, &p);
-	assert_pages(p.vcpu, 0, PAGES, 1);
+	assert_guest_has_pages(p.vcpu, 0, PAGES, 1);
 	pool_vm_end(&p);
 }
 
@@ -164,19 +152,19 @@ static void test_a_clone_of_a_clone(void **state)
 
 	begin(&p);
 	copy_begin(&first, &p, p.hva);
-	fill_pages(first.vcpu, 0, 3, 2);
+	guest_fill_pages(first.vcpu, 0, 3, 2);
 	copy_begin(&second, &p, first.hva);
-	fill_pages(second.vcpu, 2, 5, 3);
-	fill_pages(p.vcpu, 4, 6, 4);
-	assert_pages(p.vcpu, 0, 4, 1);
-	assert_pages(p.vcpu, 4, 6, 4);
-	assert_pages(first.vcpu, 0, 3, 2);
-	assert_pages(first.vcpu, 3, PAGES, 1);
-	assert_pages(second.vcpu, 0, 2, 2);
-	assert_pages(second.vcpu, 2, 5, 3);
-	assert_pages(second.vcpu, 5, PAGES, 1);
+	guest_fill_pages(second.vcpu, 2, 5, 3);
+	guest_fill_pages(p.vcpu, 4, 6, 4);
+	assert_guest_has_pages(p.vcpu, 0, 4, 1);
+	assert_guest_has_pages(p.vcpu, 4, 6, 4);
+	assert_guest_has_pages(first.vcpu, 0, 3, 2);
+	assert_guest_has_pages(first.vcpu, 3, PAGES, 1);
+	assert_guest_has_pages(second.vcpu, 0, 2, 2);
+	assert_guest_has_pages(second.vcpu, 2, 5, 3);
+	assert_guest_has_pages(second.vcpu, 5, PAGES, 1);
 	copy_end(&first, &p);
-	assert_pages(second.vcpu, 0, 2, 2);
+	assert_guest_has_pages(second.vcpu, 0, 2, 2);
 	copy_end(&second, &p);
 	pool_vm_end(&p);
 }
@@ -194,7 +182,7 @@ static void test_what_is_shared_is_counted(void **state)
 	assert_int_equal(stats.shared, 2 * PAGES);
 	assert_int_equal(stats.shared_frames, PAGES);
 	assert_int_equal(memcg_stats(p.memcg).shared, PAGES);
-	fill_pages(copy.vcpu, 0, 5, 2);
+	guest_fill_pages(copy.vcpu, 0, 5, 2);
 	stats = pool_stats(&p);
 	assert_int_equal(stats.cow_breaks, 5);
 	assert_int_equal(stats.shared, 2 * PAGES - 5);
@@ -203,12 +191,12 @@ static void test_what_is_shared_is_counted(void **state)
 	assert_int_equal(memcg_stats(copy.memcg).resident, 5);
 	assert_int_equal(memcg_stats(p.memcg).cow_breaks, 0);
 	/* The last one that shares a page, and writes to it, leaves nothing behind. */
-	fill_pages(p.vcpu, 0, 5, 3);
+	guest_fill_pages(p.vcpu, 0, 5, 3);
 	stats = pool_stats(&p);
 	assert_int_equal(stats.shared_frames, PAGES - 5);
 	assert_int_equal(stats.free_frames, FRAMES - PAGES - 5);
-	assert_pages(p.vcpu, 0, 5, 3);
-	assert_pages(copy.vcpu, 0, 5, 2);
+	assert_guest_has_pages(p.vcpu, 0, 5, 3);
+	assert_guest_has_pages(copy.vcpu, 0, 5, 2);
 	copy_end(&copy, &p);
 	pool_vm_end(&p);
 }
@@ -227,13 +215,13 @@ static void test_the_original_may_go_first(void **state)
 	assert_int_equal(s2_pool_unmap(p.pool, original), 0);
 	assert_int_equal(guest_store(p.vcpu, 0, 1), -EFAULT);
 	for (unsigned i = 0; i < 2; i++) {
-		assert_pages(copies[i].vcpu, 0, PAGES, 1);
-		fill_pages(copies[i].vcpu, 0, PAGES / 2, 2 + i);
+		assert_guest_has_pages(copies[i].vcpu, 0, PAGES, 1);
+		guest_fill_pages(copies[i].vcpu, 0, PAGES / 2, 2 + i);
 	}
-	assert_pages(copies[0].vcpu, 0, PAGES / 2, 2);
+	assert_guest_has_pages(copies[0].vcpu, 0, PAGES / 2, 2);
 	copy_end(&copies[0], &p);
-	assert_pages(copies[1].vcpu, 0, PAGES / 2, 3);
-	assert_pages(copies[1].vcpu, PAGES / 2, PAGES, 1);
+	assert_guest_has_pages(copies[1].vcpu, 0, PAGES / 2, 3);
+	assert_guest_has_pages(copies[1].vcpu, PAGES / 2, PAGES, 1);
 	copy_end(&copies[1], &p);
 	pool_vm_end(&p);
 }
@@ -246,7 +234,7 @@ static void test_the_last_one_takes_the_frame_over(void **state)
 
 	begin(&p);
 	assert_int_equal(s2_pool_clone(p.pool, NULL, p.hva, &clone), 0);
-	assert_pages(p.vcpu, 0, 2, 1);
+	assert_guest_has_pages(p.vcpu, 0, 2, 1);
 	assert_int_equal(s2_pool_unmap(p.pool, clone), 0);
 	assert_int_equal(pool_stats(&p).resident, 0);
 	assert_int_equal(pool_stats(&p).shared_frames, PAGES);
@@ -269,19 +257,19 @@ static void test_a_shared_page_comes_back_for_all(void **state)
 	begin(&p);
 	copy_begin(&copies[0], &p, p.hva);
 	copy_begin(&copies[1], &p, p.hva);
-	assert_pages(p.vcpu, 0, PAGES, 1);
-	assert_pages(copies[0].vcpu, 0, PAGES, 1);
+	assert_guest_has_pages(p.vcpu, 0, PAGES, 1);
+	assert_guest_has_pages(copies[0].vcpu, 0, PAGES, 1);
 	swap_out_all(&p);
 	assert_int_equal(pool_stats(&p).swap_outs, PAGES);
-	assert_pages(p.vcpu, 0, PAGES, 1);
-	assert_pages(copies[0].vcpu, 0, PAGES, 1);
+	assert_guest_has_pages(p.vcpu, 0, PAGES, 1);
+	assert_guest_has_pages(copies[0].vcpu, 0, PAGES, 1);
 	assert_int_equal(pool_stats(&p).swap_ins, PAGES);
 	assert_int_equal(pool_stats(&p).shared_frames, PAGES);
 	swap_out_all(&p);
-	fill_pages(copies[1].vcpu, 0, PAGES, 2);
+	guest_fill_pages(copies[1].vcpu, 0, PAGES, 2);
 	assert_int_equal(pool_stats(&p).swapped, PAGES);
-	assert_pages(p.vcpu, 0, PAGES, 1);
-	assert_pages(copies[1].vcpu, 0, PAGES, 2);
+	assert_guest_has_pages(p.vcpu, 0, PAGES, 1);
+	assert_guest_has_pages(copies[1].vcpu, 0, PAGES, 2);
 	copy_end(&copies[1], &p);
 	copy_end(&copies[0], &p);
 	pool_vm_end(&p);
@@ -317,8 +305,8 @@ static void test_a_tiers_error_reaches_all(void **state)
 	atomic_store(&p.tiers[0].damage, true);
 	assert_all_fail(&p, &copy, -EBADMSG);
 	atomic_store(&p.tiers[0].damage, false);
-	assert_pages(p.vcpu, 0, PAGES, 1);
-	assert_pages(copy.vcpu, 0, PAGES, 1);
+	assert_guest_has_pages(p.vcpu, 0, PAGES, 1);
+	assert_guest_has_pages(copy.vcpu, 0, PAGES, 1);
 	copy_end(&copy, &p);
 	pool_vm_end(&p);
 }
@@ -333,8 +321,8 @@ static void test_shared_pages_no_tier_takes_stay(void **state)
 	atomic_store(&p.tiers[0].store_error, -EIO);
 	assert_int_equal(s2_pool_reclaim(p.pool, UINT64_MAX, 0), 0);
 	assert_int_equal(pool_stats(&p).shared_frames, PAGES);
-	assert_pages(copy.vcpu, 0, PAGES, 1);
-	assert_pages(p.vcpu, 0, PAGES, 1);
+	assert_guest_has_pages(copy.vcpu, 0, PAGES, 1);
+	assert_guest_has_pages(p.vcpu, 0, PAGES, 1);
 	copy_end(&copy, &p);
 	pool_vm_end(&p);
 }
@@ -367,15 +355,15 @@ static void test_discarding_shared_pages(void **state)
 
 	begin(&p);
 	copy_begin(&copy, &p, p.hva);
-	assert_pages(p.vcpu, 0, 4, 1);
+	assert_guest_has_pages(p.vcpu, 0, 4, 1);
 	assert_int_equal(s2_pool_discard(p.pool, p.hva, 4 * S2_PAGE_SIZE), 0);
-	assert_pages(p.vcpu, 0, 4, 0);
-	assert_pages(copy.vcpu, 0, PAGES, 1);
+	assert_guest_has_pages(p.vcpu, 0, 4, 0);
+	assert_guest_has_pages(copy.vcpu, 0, PAGES, 1);
 	swap_out_all(&p);
 	assert_int_equal(s2_pool_discard(p.pool, copy.hva, 8 * S2_PAGE_SIZE), 0);
 	assert_int_equal(faulty_tier_used(&p.tiers[0]), PAGES - 4);
-	assert_pages(copy.vcpu, 0, 8, 0);
-	assert_pages(p.vcpu, 4, PAGES, 1);
+	assert_guest_has_pages(copy.vcpu, 0, 8, 0);
+	assert_guest_has_pages(p.vcpu, 4, PAGES, 1);
 	copy_end(&copy, &p);
 	pool_vm_end(&p);
 }
@@ -404,7 +392,7 @@ static void test_writing_to_a_clone_in_a_full_pool(void **state)
 	uint64_t clone;
 
 	pool_vm_begin(&p, S2_GATE_RANGE, POOL_FRAMES, POOL_FRAMES, 0, 1);
-	fill_pages(p.vcpu, 0, POOL_FRAMES, 1);
+	guest_fill_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	assert_int_equal(s2_memcg_create(p.pool, &limited, &memcg), 0);
 	assert_int_equal(s2_pool_clone(p.pool, memcg, p.hva, &clone), 0);
 	assert_int_equal(map_region(p.vm, 1, 1000, POOL_FRAMES, clone), 0);
@@ -413,7 +401,7 @@ static void test_writing_to_a_clone_in_a_full_pool(void **state)
 	assert_true(memcg_stats(memcg).resident <= 2);
 	for (uint64_t i = 0; i < POOL_FRAMES; i++)
 		assert_guest_reads(p.vcpu, 1000 + i, i + 1);
-	assert_pages(p.vcpu, 0, POOL_FRAMES, 1);
+	assert_guest_has_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	assert_int_equal(s2_pool_unmap(p.pool, clone), 0);
 	assert_int_equal(s2_memcg_destroy(memcg), 0);
 	pool_vm_end(&p);
@@ -429,7 +417,7 @@ static bool clone_fails_at(long n)
 	int ret;
 
 	pool_vm_begin_config(&p, &config, pages, NULL, 2);
-	fill_pages(p.vcpu, 0, pages, 1);
+	guest_fill_pages(p.vcpu, 0, pages, 1);
 	counting_allocator_fail_at(&p.memory, n);
 	ret = s2_pool_clone(p.pool, p.memcg, p.hva, &clone);
 	counting_allocator_fail_at(&p.memory, 0);
@@ -437,8 +425,8 @@ static bool clone_fails_at(long n)
 		assert_int_equal(ret, -ENOMEM);
 	else
 		assert_int_equal(s2_pool_unmap(p.pool, clone), 0);
-	fill_pages(p.vcpu, 0, pages, 2);
-	assert_pages(p.vcpu, 0, pages, 2);
+	guest_fill_pages(p.vcpu, 0, pages, 2);
+	assert_guest_has_pages(p.vcpu, 0, pages, 2);
 	assert_int_equal(pool_stats(&p).shared, 0);
 	pool_vm_end(&p);
 	return ret;
@@ -464,7 +452,7 @@ static void test_a_thousand_clones(void **state)
 	assert_non_null(hvas);
 	pool_vm_begin_config(&p, &config, pages, NULL, 1);
 	for (uint64_t gfn = 0; gfn < pages; gfn += 64)
-		fill_pages(p.vcpu, gfn, gfn + 1, 1);
+		guest_fill_pages(p.vcpu, gfn, gfn + 1, 1);
 	for (unsigned i = 0; i < clones; i++) {
 		assert_int_equal(s2_pool_clone(p.pool, p.memcg, i ? hvas[i / 2] : p.hva, &hvas[i]), 0);
 		assert_int_equal(s2_pool_write(p.pool, hvas[i] + 100 * S2_PAGE_SIZE, &i, sizeof(i)), 0);
@@ -712,9 +700,9 @@ static void test_what_an_oom_killer_took_is_not_cloned(void **state)
 	uint64_t other;
 
 	pool_vm_begin_config(&k.p, &config, 8, &victim, 1);
-	fill_pages(k.p.vcpu, 0, 1, 1);
+	guest_fill_pages(k.p.vcpu, 0, 1, 1);
 	assert_int_equal(s2_pool_reclaim(k.p.pool, UINT64_MAX, 0), S2_PAGE_SIZE);
-	fill_pages(k.p.vcpu, 1, 8, 1);
+	guest_fill_pages(k.p.vcpu, 1, 8, 1);
 	k.p.tiers[0].in_load = load_for_long;
 	k.p.tiers[0].arg = &k;
 	access.vcpu = k.p.vcpu;

@@ -13,12 +13,6 @@
 #define BLOCK 512u
 #define BLOCKS 4u
 
-static void fill(struct pool_vm *p, uint64_t pages)
-{
-	for (uint64_t gfn = 0; gfn < pages; gfn++)
-		assert_int_equal(guest_fill(p->vcpu, gfn, 1), 0);
-}
-
 /* Each page but every @nth. */
 static void discard_but(struct pool_vm *p, uint64_t pages, uint64_t nth)
 {
@@ -37,7 +31,7 @@ static void assert_left(struct pool_vm *p, uint64_t pages, uint64_t nth)
 static void begin_scattered(struct pool_vm *p, uint64_t nth, unsigned tiers)
 {
 	pool_vm_begin(p, S2_GATE_RANGE, BLOCKS * BLOCK, BLOCKS * BLOCK, 0, tiers);
-	fill(p, BLOCKS * BLOCK);
+	guest_fill_pages(p->vcpu, 0, BLOCKS * BLOCK, 1);
 	discard_but(p, BLOCKS * BLOCK, nth);
 	assert_int_equal(pool_stats(p).free_blocks, 0);
 }
@@ -63,7 +57,7 @@ static void test_nothing_is_moved_without_gain(void **state)
 	struct pool_vm p;
 
 	pool_vm_begin(&p, S2_GATE_RANGE, 2 * BLOCK, 2 * BLOCK, 0, 0);
-	fill(&p, 2 * BLOCK);
+	guest_fill_pages(p.vcpu, 0, 2 * BLOCK, 1);
 	assert_int_equal(s2_pool_discard(p.pool, hva_of(&p, 0), 200 * S2_PAGE_SIZE), 0);
 	assert_int_equal(s2_pool_discard(p.pool, hva_of(&p, BLOCK), 200 * S2_PAGE_SIZE), 0);
 	assert_int_equal(s2_pool_compact(p.pool), 0);
@@ -115,7 +109,7 @@ static void test_the_rest_of_the_pool_is_used_first(void **state)
 	struct pool_vm p;
 
 	pool_vm_begin(&p, S2_GATE_RANGE, BLOCK + 100, BLOCK + 100, 0, 0);
-	fill(&p, BLOCK + 100);
+	guest_fill_pages(p.vcpu, 0, BLOCK + 100, 1);
 	assert_int_equal(s2_pool_discard(p.pool, p.hva, (BLOCK + 50) * S2_PAGE_SIZE), 0);
 	assert_int_equal(s2_pool_compact(p.pool), 1);
 	for (uint64_t gfn = 0; gfn < BLOCK + 100; gfn++)

@@ -32,12 +32,6 @@ static void fill(struct pool_vm *p, uint64_t pages, uint64_t generation)
 		assert_int_equal(host_fill(p, gfn, generation), 0);
 }
 
-static void assert_pages(struct pool_vm *p, uint64_t first, uint64_t end, uint64_t generation)
-{
-	for (uint64_t gfn = first; gfn < end; gfn++)
-		assert_guest_has(p->vcpu, gfn, generation);
-}
-
 /* Without the small leaves that there are. */
 static void map_anew(struct pool_vm *p)
 {
@@ -60,7 +54,7 @@ static void begin_collapsed(struct pool_vm *p)
 	fill(p, CHUNK, 1);
 	assert_int_equal(s2_pool_collapse(p->pool, p->hva, CHUNK_SIZE), 0);
 	assert_int_equal(pool_stats(p).collapsed, 1);
-	assert_pages(p, 0, CHUNK, 1);
+	assert_guest_has_pages(p->vcpu, 0, CHUNK, 1);
 	assert_mapped(p, 1, 0);
 }
 
@@ -89,8 +83,8 @@ static void test_collapse_brings_everything_in(void **state)
 	assert_int_equal(s2_pool_collapse(p.pool, p.hva, 2 * CHUNK_SIZE), 0);
 	assert_int_equal(pool_stats(&p).resident, 2 * CHUNK);
 	assert_int_equal(pool_stats(&p).swapped, 0);
-	assert_pages(&p, 0, CHUNK, 1);
-	assert_pages(&p, CHUNK, 2 * CHUNK, 0);
+	assert_guest_has_pages(p.vcpu, 0, CHUNK, 1);
+	assert_guest_has_pages(p.vcpu, CHUNK, 2 * CHUNK, 0);
 	assert_mapped(&p, 2, 0);
 	pool_vm_end(&p);
 }
@@ -118,7 +112,7 @@ static void test_pages_that_lie_in_order_stay(void **state)
 	for (uint64_t gfn = 0; gfn < CHUNK; gfn++)
 		assert_int_equal(host_fill(&p, gfn, 1), 0);
 	assert_int_equal(s2_pool_collapse(p.pool, p.hva, CHUNK_SIZE), 0);
-	assert_pages(&p, 0, CHUNK, 1);
+	assert_guest_has_pages(p.vcpu, 0, CHUNK, 1);
 	assert_mapped(&p, 1, 0);
 	pool_vm_end(&p);
 }
@@ -129,13 +123,13 @@ static void test_small_leaves_go(void **state)
 
 	begin(&p, 2 * CHUNK, CHUNK);
 	fill(&p, CHUNK, 1);
-	assert_pages(&p, 0, CHUNK, 1);
+	assert_guest_has_pages(p.vcpu, 0, CHUNK, 1);
 	assert_mapped(&p, 0, CHUNK);
 	assert_int_equal(s2_pool_collapse(p.pool, p.hva, CHUNK_SIZE), 0);
 	assert_mapped(&p, 0, 0);
-	assert_pages(&p, 0, CHUNK, 1);
+	assert_guest_has_pages(p.vcpu, 0, CHUNK, 1);
 	map_anew(&p);
-	assert_pages(&p, 0, CHUNK, 1);
+	assert_guest_has_pages(p.vcpu, 0, CHUNK, 1);
 	assert_mapped(&p, 1, 0);
 	pool_vm_end(&p);
 }
@@ -147,16 +141,16 @@ static void test_the_leaf_comes_while_the_guest_runs(void **state)
 
 	begin(&p, 2 * CHUNK, CHUNK);
 	fill(&p, CHUNK, 1);
-	assert_pages(&p, 0, CHUNK, 1);
+	assert_guest_has_pages(p.vcpu, 0, CHUNK, 1);
 	assert_mapped(&p, 0, CHUNK);
 	assert_int_equal(s2_pool_collapse(p.pool, p.hva, CHUNK_SIZE), 0);
-	assert_pages(&p, 0, CHUNK, 1);
+	assert_guest_has_pages(p.vcpu, 0, CHUNK, 1);
 	assert_mapped(&p, 1, 0);
 	assert_int_equal(s2_pool_discard(p.pool, hva_of(&p, 3), S2_PAGE_SIZE), 0);
-	assert_pages(&p, 3, 4, 0);
+	assert_guest_has_pages(p.vcpu, 3, 4, 0);
 	assert_mapped(&p, 0, 1);
 	assert_int_equal(s2_pool_collapse(p.pool, p.hva, CHUNK_SIZE), 0);
-	assert_pages(&p, 4, CHUNK, 1);
+	assert_guest_has_pages(p.vcpu, 4, CHUNK, 1);
 	assert_mapped(&p, 1, 0);
 	pool_vm_end(&p);
 }
@@ -184,7 +178,7 @@ static void assert_split(struct pool_vm *p, uint64_t gfn, uint64_t generation)
 	assert_int_equal(pool_stats(p).collapsed, 2);
 	map_anew(p);
 	assert_guest_has(p->vcpu, gfn, generation);
-	assert_pages(p, gfn + 1, CHUNK, 1);
+	assert_guest_has_pages(p->vcpu, gfn + 1, CHUNK, 1);
 	assert_mapped(p, 1, 0);
 }
 
@@ -352,7 +346,7 @@ static void test_a_pool_that_is_too_small(void **state)
 	begin(&p, CHUNK + 100, CHUNK);
 	fill(&p, CHUNK, 1);
 	assert_int_equal(s2_pool_collapse(p.pool, p.hva, CHUNK_SIZE), -ENOMEM);
-	assert_pages(&p, 0, CHUNK, 1);
+	assert_guest_has_pages(p.vcpu, 0, CHUNK, 1);
 	pool_vm_end(&p);
 }
 
@@ -369,7 +363,7 @@ static void test_a_block_is_made_free(void **state)
 	assert_int_equal(pool_stats(&p).free_blocks, 0);
 	assert_int_equal(s2_pool_collapse(p.pool, p.hva, CHUNK_SIZE), 0);
 	assert_true(pool_stats(&p).migrated > 0);
-	assert_pages(&p, 0, CHUNK, 1);
+	assert_guest_has_pages(p.vcpu, 0, CHUNK, 1);
 	assert_mapped(&p, 1, 0);
 	for (uint64_t gfn = CHUNK; gfn < 3 * CHUNK; gfn++)
 		assert_guest_has(p.vcpu, gfn, gfn % 2 ? 0 : 1);
@@ -391,7 +385,7 @@ static void test_a_tier_that_fails(void **state)
 	atomic_store(&p.tiers[0].damage, false);
 	assert_int_equal(pool_stats(&p).collapsed, 0);
 	assert_int_equal(s2_pool_collapse(p.pool, p.hva, CHUNK_SIZE), 0);
-	assert_pages(&p, 0, CHUNK, 1);
+	assert_guest_has_pages(p.vcpu, 0, CHUNK, 1);
 	assert_mapped(&p, 1, 0);
 	pool_vm_end(&p);
 }
@@ -430,7 +424,7 @@ static void test_collapse_from_guest_mode(void **state)
 	assert_int_equal(s2_pool_collapse(p.pool, p.hva, CHUNK_SIZE), 0);
 	assert_int_equal(s2_vcpu_store64(p.vcpu, 0, value), 0);
 	assert_int_equal(s2_vcpu_exit(p.vcpu), 0);
-	assert_pages(&p, 0, CHUNK, 1);
+	assert_guest_has_pages(p.vcpu, 0, CHUNK, 1);
 	pool_vm_end(&p);
 }
 
@@ -508,7 +502,7 @@ static void test_no_leaf_has_a_page_that_was_taken_away(void **state)
 	for (unsigned i = 0; i < ROUNDS; i++)
 		take_first_away(&p, other, i + 1);
 	end_readers(readers, &stop);
-	assert_pages(&p, 1, CHUNK, 1);
+	assert_guest_has_pages(p.vcpu, 1, CHUNK, 1);
 	assert_int_equal(s2_pool_unmap(p.pool, other), 0);
 	pool_vm_end(&p);
 }

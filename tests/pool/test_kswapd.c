@@ -26,12 +26,6 @@ static void begin(struct pool_vm *p, enum s2_gate gate, uint64_t pages, unsigned
 	pool_vm_begin_config(p, &config, pages, NULL, tiers);
 }
 
-static void fill_pages(struct pool_vm *p, uint64_t first, uint64_t end)
-{
-	for (uint64_t gfn = first; gfn < end; gfn++)
-		assert_int_equal(guest_fill(p->vcpu, gfn, 1), 0);
-}
-
 static void await_free(struct pool_vm *p, uint64_t frames)
 {
 	while (pool_stats(p).free_frames < frames)
@@ -45,7 +39,7 @@ static void frames_come_free(enum s2_gate gate)
 
 	begin(&p, gate, 256, 1);
 	for (uint64_t gfn = 0; gfn < 256; gfn++) {
-		fill_pages(&p, gfn, gfn + 1);
+		guest_fill_pages(p.vcpu, gfn, gfn + 1, 1);
 		await_free(&p, LOW);
 	}
 	assert_int_equal(pool_stats(&p).direct_reclaims, 0);
@@ -83,7 +77,7 @@ static void test_above_the_low_watermark_nothing_happens(void **state)
 	struct pool_vm p;
 
 	begin(&p, S2_GATE_RANGE, FRAMES, 1);
-	fill_pages(&p, 0, FRAMES - LOW);
+	guest_fill_pages(p.vcpu, 0, FRAMES - LOW, 1);
 	for (unsigned i = 0; i < 1000; i++)
 		sched_yield();
 	assert_int_equal(pool_stats(&p).background_reclaims, 0);
@@ -96,7 +90,7 @@ static void test_it_stops_at_the_high_watermark(void **state)
 	struct pool_vm p;
 
 	begin(&p, S2_GATE_RANGE, FRAMES, 1);
-	fill_pages(&p, 0, FRAMES - LOW + 1);
+	guest_fill_pages(p.vcpu, 0, FRAMES - LOW + 1, 1);
 	await_free(&p, HIGH);
 	for (unsigned i = 0; i < 1000; i++) {
 		assert_int_equal(pool_stats(&p).free_frames, HIGH);
@@ -111,9 +105,9 @@ static void test_shared_frames_come_free(void **state)
 	uint64_t clone;
 
 	begin(&p, S2_GATE_RANGE, FRAMES, 1);
-	fill_pages(&p, 0, FRAMES - LOW);
+	guest_fill_pages(p.vcpu, 0, FRAMES - LOW, 1);
 	assert_int_equal(s2_pool_clone(p.pool, NULL, p.hva, &clone), 0);
-	fill_pages(&p, FRAMES - LOW, FRAMES - LOW + 1);
+	guest_fill_pages(p.vcpu, FRAMES - LOW, FRAMES - LOW + 1, 1);
 	await_free(&p, HIGH);
 	assert_int_equal(pool_stats(&p).free_frames, HIGH);
 	for (uint64_t gfn = 0; gfn < FRAMES - LOW + 1; gfn++)
@@ -131,7 +125,7 @@ static void it_rests(unsigned tiers)
 	begin(&p, S2_GATE_RANGE, FRAMES, tiers);
 	for (unsigned i = 0; i < tiers; i++)
 		atomic_store(&p.tiers[i].store_error, -EIO);
-	fill_pages(&p, 0, FRAMES);
+	guest_fill_pages(p.vcpu, 0, FRAMES, 1);
 	for (unsigned i = 0; i < 20000; i++) {
 		assert_true(pool_stats(&p).tier_errors < tries);
 		sched_yield();
@@ -142,7 +136,7 @@ static void it_rests(unsigned tiers)
 		atomic_store(&p.tiers[i].store_error, 0);
 	if (tiers) {
 		assert_int_equal(s2_pool_discard(p.pool, p.hva, S2_PAGE_SIZE), 0);
-		fill_pages(&p, 0, 1);
+		guest_fill_pages(p.vcpu, 0, 1, 1);
 		await_free(&p, HIGH);
 	}
 	for (uint64_t gfn = 0; gfn < FRAMES; gfn++)
@@ -180,7 +174,7 @@ static void test_it_ends_while_it_is_at_work(void **state)
 		begin(&p, S2_GATE_RANGE, FRAMES, 1);
 		p.tiers[0].meanwhile = tell;
 		p.tiers[0].arg = &busy;
-		fill_pages(&p, 0, FRAMES - LOW + 1);
+		guest_fill_pages(p.vcpu, 0, FRAMES - LOW + 1, 1);
 		while (!atomic_load(&busy.storing))
 			sched_yield();
 		pool_vm_end(&p);

@@ -13,22 +13,10 @@
 
 #define FRAMES 32u
 
-static void fill_pages(struct pool_vm *p, uint64_t first, uint64_t end)
-{
-	for (uint64_t gfn = first; gfn < end; gfn++)
-		assert_int_equal(guest_fill(p->vcpu, gfn, 1), 0);
-}
-
-static void assert_pages(struct pool_vm *p, uint64_t first, uint64_t end)
-{
-	for (uint64_t gfn = first; gfn < end; gfn++)
-		assert_guest_has(p->vcpu, gfn, 1);
-}
-
 static void begin(struct pool_vm *p, uint64_t pages, uint64_t limit)
 {
 	pool_vm_begin(p, S2_GATE_RANGE, FRAMES, pages, limit, 1);
-	fill_pages(p, 0, pages);
+	guest_fill_pages(p->vcpu, 0, pages, 1);
 }
 
 static void test_a_lower_limit_is_kept_at_once(void **state)
@@ -39,10 +27,10 @@ static void test_a_lower_limit_is_kept_at_once(void **state)
 	assert_int_equal(s2_memcg_set_limit(p.memcg, 5 * S2_PAGE_SIZE), 0);
 	assert_int_equal(memcg_stats(p.memcg).resident, 5);
 	assert_int_equal(memcg_stats(p.memcg).swapped, 11);
-	assert_pages(&p, 0, 16);
+	assert_guest_has_pages(p.vcpu, 0, 16, 1);
 	assert_int_equal(memcg_stats(p.memcg).resident, 5);
 	assert_int_equal(s2_memcg_set_limit(p.memcg, 0), 0);
-	assert_pages(&p, 0, 16);
+	assert_guest_has_pages(p.vcpu, 0, 16, 1);
 	assert_int_equal(memcg_stats(p.memcg).resident, 16);
 	pool_vm_end(&p);
 }
@@ -55,15 +43,15 @@ static void test_when_no_tier_takes_a_page_the_limit_is_an_error(void **state)
 	atomic_store(&p.tiers[0].store_error, -EIO);
 	assert_int_equal(s2_memcg_set_limit(p.memcg, 5 * S2_PAGE_SIZE), -ENOMEM);
 	assert_int_equal(memcg_stats(p.memcg).resident, 16);
-	assert_pages(&p, 0, 16);
+	assert_guest_has_pages(p.vcpu, 0, 16, 1);
 	assert_int_equal(s2_pool_discard(p.pool, p.hva, 11 * S2_PAGE_SIZE), 0);
 	assert_int_equal(guest_fill(p.vcpu, 0, 1), -ENOMEM);
 	assert_int_equal(host_fill(&p, 0, 1), -ENOMEM);
 	assert_int_equal(memcg_stats(p.memcg).resident, 5);
 	assert_int_equal(pool_stats(&p).free_frames, FRAMES - 5);
 	atomic_store(&p.tiers[0].store_error, 0);
-	fill_pages(&p, 0, 11);
-	assert_pages(&p, 0, 16);
+	guest_fill_pages(p.vcpu, 0, 11, 1);
+	assert_guest_has_pages(p.vcpu, 0, 16, 1);
 	assert_int_equal(memcg_stats(p.memcg).resident, 5);
 	pool_vm_end(&p);
 }
@@ -78,7 +66,7 @@ static void test_a_page_of_zeroes_makes_room(void **state)
 	assert_int_equal(s2_memcg_set_limit(p.memcg, 7 * S2_PAGE_SIZE), 0);
 	assert_guest_has(p.vcpu, 3, 0);
 	assert_int_equal(guest_fill(p.vcpu, 3, 1), -ENOMEM);
-	assert_pages(&p, 4, 8);
+	assert_guest_has_pages(p.vcpu, 4, 8, 1);
 	pool_vm_end(&p);
 }
 
@@ -119,7 +107,7 @@ static void test_reclaim_of_one_memcg(void **state)
 	assert_int_equal(memcg_stats(p.memcg).resident, 5);
 	assert_int_equal(s2_memcg_reclaim(p.memcg, UINT64_MAX, 0), 5 * S2_PAGE_SIZE);
 	assert_int_equal(pool_stats(&p).resident, 4);
-	assert_pages(&p, 0, 8);
+	assert_guest_has_pages(p.vcpu, 0, 8, 1);
 	assert_int_equal(s2_pool_unmap(p.pool, other), 0);
 	pool_vm_end(&p);
 }
@@ -136,7 +124,7 @@ static void test_a_limit_is_for_all_regions_together(void **state)
 			assert_int_equal(s2_pool_write(p.pool, hvas[i] + page * S2_PAGE_SIZE, &i, sizeof(i)), 0);
 		assert_true(memcg_stats(p.memcg).resident <= 6);
 	}
-	assert_pages(&p, 0, 4);
+	assert_guest_has_pages(p.vcpu, 0, 4, 1);
 	for (unsigned i = 0; i < 4; i++) {
 		unsigned value;
 
@@ -159,7 +147,7 @@ static void test_memcgs_sum_up_to_the_pool(void **state)
 	assert_int_equal(s2_pool_clone(p.pool, memcg, p.hva, &clone), 0);
 	for (uint64_t i = 0; i < 10; i++)
 		assert_int_equal(s2_pool_write(p.pool, clone + i * S2_PAGE_SIZE, "x", 1), 0);
-	fill_pages(&p, 4, 16);
+	guest_fill_pages(p.vcpu, 4, 16, 1);
 	a = memcg_stats(p.memcg);
 	b = memcg_stats(memcg);
 	all = pool_stats(&p);
@@ -277,7 +265,7 @@ static void test_many_at_the_limit_get_an_error(void **state)
 	struct pool_vm p;
 
 	pool_vm_begin(&p, S2_GATE_RANGE, FRAMES, 1000, 8, 1);
-	fill_pages(&p, 0, 8);
+	guest_fill_pages(p.vcpu, 0, 8, 1);
 	atomic_store(&p.tiers[0].store_error, -EIO);
 	for (unsigned i = 0; i < 4; i++) {
 		faulters[i] = (struct faulter){ .p = &p, .first = 100 * (i + 1) };
@@ -290,7 +278,7 @@ static void test_many_at_the_limit_get_an_error(void **state)
 		assert_int_equal(s2_vcpu_destroy(faulters[i].vcpu), 0);
 	}
 	assert_int_equal(memcg_stats(p.memcg).resident, 8);
-	assert_pages(&p, 0, 8);
+	assert_guest_has_pages(p.vcpu, 0, 8, 1);
 	pool_vm_end(&p);
 }
 

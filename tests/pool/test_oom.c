@@ -71,18 +71,6 @@ static void assert_spared(struct tenant *t)
 		assert_guest_has(t->vcpu, gfn, 1);
 }
 
-static void fill_pages(struct pool_vm *p, uint64_t first, uint64_t end)
-{
-	for (uint64_t gfn = first; gfn < end; gfn++)
-		assert_int_equal(guest_fill(p->vcpu, gfn, 1), 0);
-}
-
-static void assert_pages(struct pool_vm *p, uint64_t first, uint64_t end)
-{
-	for (uint64_t gfn = first; gfn < end; gfn++)
-		assert_guest_has(p->vcpu, gfn, 1);
-}
-
 static void the_victim_loses_its_memory(enum s2_gate gate)
 {
 	struct tenant victim;
@@ -90,9 +78,9 @@ static void the_victim_loses_its_memory(enum s2_gate gate)
 
 	pool_vm_begin(&p, gate, POOL_FRAMES, POOL_FRAMES, 0, 0);
 	tenant_begin(&victim, &p, 1, 6);
-	fill_pages(&p, 0, POOL_FRAMES);
+	guest_fill_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	assert_lost(&victim, &p);
-	assert_pages(&p, 0, POOL_FRAMES);
+	assert_guest_has_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	assert_int_equal(pool_stats(&p).oom_kills, 1);
 	tenant_end(&victim, &p);
 	pool_vm_end(&p);
@@ -126,7 +114,7 @@ static void test_a_tier_that_refuses_is_none(void **state)
 	pool_vm_begin(&p, S2_GATE_RANGE, POOL_FRAMES, POOL_FRAMES, 0, 1);
 	atomic_store(&p.tiers[0].store_error, -EIO);
 	tenant_begin(&victim, &p, 1, 6);
-	fill_pages(&p, 0, POOL_FRAMES);
+	guest_fill_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	assert_lost(&victim, &p);
 	tenant_end(&victim, &p);
 	pool_vm_end(&p);
@@ -141,15 +129,15 @@ static void test_the_highest_priority_first(void **state)
 	tenant_begin(&tenants[0], &p, 2, 4);
 	tenant_begin(&tenants[1], &p, 3, 4);
 	tenant_begin(&tenants[2], &p, 1, 4);
-	fill_pages(&p, 0, 5);
+	guest_fill_pages(p.vcpu, 0, 5, 1);
 	assert_lost(&tenants[1], &p);
 	assert_spared(&tenants[0]);
 	assert_spared(&tenants[2]);
-	fill_pages(&p, 5, 9);
+	guest_fill_pages(p.vcpu, 5, 9, 1);
 	assert_lost(&tenants[0], &p);
 	assert_spared(&tenants[2]);
 	assert_int_equal(pool_stats(&p).oom_kills, 2);
-	assert_pages(&p, 0, 9);
+	assert_guest_has_pages(p.vcpu, 0, 9, 1);
 	for (unsigned i = 0; i < 3; i++)
 		tenant_end(&tenants[i], &p);
 	pool_vm_end(&p);
@@ -164,7 +152,7 @@ static void test_a_memcg_without_memory_is_no_victim(void **state)
 	pool_vm_begin(&p, S2_GATE_RANGE, POOL_FRAMES, POOL_FRAMES, 0, 0);
 	tenant_map(&poor, &p, 9, 4);
 	tenant_begin(&victim, &p, 1, 4);
-	fill_pages(&p, 0, 13);
+	guest_fill_pages(p.vcpu, 0, 13, 1);
 	assert_lost(&victim, &p);
 	assert_int_equal(memcg_stats(poor.memcg).killed, 0);
 	tenant_end(&poor, &p);
@@ -179,7 +167,7 @@ static void test_without_victim_there_is_no_memory(void **state)
 
 	pool_vm_begin(&p, S2_GATE_RANGE, POOL_FRAMES, POOL_FRAMES, 0, 0);
 	tenant_begin(&other, &p, 0, 6);
-	fill_pages(&p, 0, POOL_FRAMES - 6);
+	guest_fill_pages(p.vcpu, 0, POOL_FRAMES - 6, 1);
 	assert_int_equal(guest_fill(p.vcpu, POOL_FRAMES - 6, 1), -ENOMEM);
 	assert_int_equal(pool_stats(&p).oom_kills, 0);
 	assert_spared(&other);
@@ -200,7 +188,7 @@ static void test_a_memcg_that_kills_itself(void **state)
 	assert_int_equal(guest_fill(victim.vcpu, POOL_FRAMES, 1), -EFAULT);
 	assert_lost(&victim, &p);
 	assert_int_equal(pool_stats(&p).free_frames, POOL_FRAMES);
-	fill_pages(&p, 0, POOL_FRAMES);
+	guest_fill_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	tenant_end(&victim, &p);
 	pool_vm_end(&p);
 }
@@ -218,7 +206,7 @@ static void test_a_victim_reads_no_zeroes(void **state)
 		assert_int_equal(guest_fill(victim.vcpu, gfn, 1), 0);
 	for (uint64_t gfn = 4; gfn < 8; gfn++)
 		assert_guest_reads(victim.vcpu, gfn, 0);
-	fill_pages(&p, 0, POOL_FRAMES);
+	guest_fill_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	for (uint64_t gfn = 0; gfn < 8; gfn++)
 		assert_int_equal(guest_load(victim.vcpu, gfn, &value), -EFAULT);
 	tenant_end(&victim, &p);
@@ -237,7 +225,7 @@ static void test_a_victim_of_several_regions(void **state)
 		assert_int_equal(s2_pool_map(p.pool, victim.memcg, 2 * S2_PAGE_SIZE, &more[i]), 0);
 		assert_int_equal(s2_pool_write(p.pool, more[i], "x", 1), 0);
 	}
-	fill_pages(&p, 0, POOL_FRAMES);
+	guest_fill_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	assert_lost(&victim, &p);
 	for (unsigned i = 0; i < 3; i++) {
 		assert_int_equal(s2_pool_write(p.pool, more[i], "x", 1), -EFAULT);
@@ -261,7 +249,7 @@ static void test_a_victims_pages_may_be_shared_with_nobody(void **state)
 	assert_int_equal(map_region(victim.vm, 1, 100, 6, victim.hva), 0);
 	assert_guest_reads(victim.vcpu, 100, 1 << 16);
 	assert_int_equal(s2_pool_unmap(p.pool, original), 0);
-	fill_pages(&p, 0, POOL_FRAMES);
+	guest_fill_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	assert_int_equal(memcg_stats(victim.memcg).killed, 1);
 	assert_int_equal(guest_store(victim.vcpu, 100, 1), -EFAULT);
 	tenant_end(&victim, &p);
@@ -278,7 +266,7 @@ static void test_what_others_share_stays_theirs(void **state)
 	tenant_begin(&victim, &p, 1, 6);
 	assert_int_equal(s2_pool_clone(p.pool, NULL, victim.hva, &clone), 0);
 	assert_int_equal(map_region(p.vm, 1, 100, 6, clone), 0);
-	fill_pages(&p, 0, POOL_FRAMES - 6);
+	guest_fill_pages(p.vcpu, 0, POOL_FRAMES - 6, 1);
 	assert_int_equal(guest_fill(p.vcpu, POOL_FRAMES - 6, 1), -ENOMEM);
 	for (uint64_t i = 0; i < 6; i++) {
 		uint64_t word;
@@ -328,7 +316,7 @@ static void test_a_victim_that_does_not_come_out_of_guest_mode(void **state)
 
 	pool_vm_begin(&p, S2_GATE_RANGE, POOL_FRAMES, POOL_FRAMES, 0, 0);
 	tenant_begin(&victim, &p, 1, 6);
-	fill_pages(&p, 0, POOL_FRAMES - 6);
+	guest_fill_pages(p.vcpu, 0, POOL_FRAMES - 6, 1);
 	idler.vcpu = victim.vcpu;
 	assert_int_equal(pthread_create(&idler.thread, NULL, stay_in_guest_mode, &idler), 0);
 	while (!atomic_load(&idler.holds))
@@ -343,7 +331,7 @@ static void test_a_victim_that_does_not_come_out_of_guest_mode(void **state)
 	atomic_store(&idler.go_on, true);
 	assert_int_equal(pthread_join(idler.thread, NULL), 0);
 	assert_int_equal(idler.ret, -EFAULT);
-	fill_pages(&p, 0, POOL_FRAMES);
+	guest_fill_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	assert_lost(&victim, &p);
 	assert_int_equal(pool_stats(&p).oom_kills, 1);
 	tenant_end(&victim, &p);
@@ -387,7 +375,7 @@ static void test_all_others_finish_their_writes(void **state)
 		assert_int_equal(writers[i].wrong, 0);
 		assert_int_equal(s2_vcpu_destroy(writers[i].vcpu), 0);
 	}
-	assert_pages(&p, 0, POOL_FRAMES);
+	assert_guest_has_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	assert_lost(&victim, &p);
 	assert_int_equal(pool_stats(&p).oom_kills, 1);
 	tenant_end(&victim, &p);

@@ -19,24 +19,12 @@ static void begin(struct pool_vm *p, uint64_t pages)
 	pool_vm_begin(p, S2_GATE_RANGE, POOL_FRAMES, pages, 0, 1);
 }
 
-static void fill_pages(struct pool_vm *p, uint64_t first, uint64_t end, uint64_t generation)
-{
-	for (uint64_t gfn = first; gfn < end; gfn++)
-		assert_int_equal(guest_fill(p->vcpu, gfn, generation), 0);
-}
-
-static void assert_pages(struct pool_vm *p, uint64_t first, uint64_t end, uint64_t generation)
-{
-	for (uint64_t gfn = first; gfn < end; gfn++)
-		assert_guest_has(p->vcpu, gfn, generation);
-}
-
 static void test_reading_takes_no_frame(void **state)
 {
 	struct pool_vm p;
 
 	begin(&p, 64);
-	assert_pages(&p, 0, 64, 0);
+	assert_guest_has_pages(p.vcpu, 0, 64, 0);
 	assert_host_has(&p, 7, 0);
 	assert_int_equal(pool_stats(&p).resident, 0);
 	assert_int_equal(pool_stats(&p).free_frames, POOL_FRAMES);
@@ -48,9 +36,9 @@ static void test_what_is_written_is_read(void **state)
 	struct pool_vm p;
 
 	begin(&p, 8);
-	fill_pages(&p, 0, 4, 1);
-	assert_pages(&p, 0, 4, 1);
-	assert_pages(&p, 4, 8, 0);
+	guest_fill_pages(p.vcpu, 0, 4, 1);
+	assert_guest_has_pages(p.vcpu, 0, 4, 1);
+	assert_guest_has_pages(p.vcpu, 4, 8, 0);
 	assert_host_has(&p, 2, 1);
 	assert_int_equal(host_fill(&p, 2, 2), 0);
 	assert_guest_has(p.vcpu, 2, 2);
@@ -64,7 +52,7 @@ static void test_a_frame_used_before_is_zeroed(void **state)
 	uint64_t value;
 
 	begin(&p, POOL_FRAMES);
-	fill_pages(&p, 0, POOL_FRAMES, 1);
+	guest_fill_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	assert_int_equal(s2_pool_discard(p.pool, p.hva, POOL_FRAMES * S2_PAGE_SIZE), 0);
 	assert_int_equal(guest_store(p.vcpu, 0, 1), 0);
 	assert_int_equal(s2_pool_read(p.pool, p.hva + 8, &value, sizeof(value)), 0);
@@ -144,8 +132,8 @@ static void overcommit(enum s2_gate gate)
 
 	pool_vm_begin(&p, gate, POOL_FRAMES, pages, 0, 1);
 	for (uint64_t generation = 1; generation < 4; generation++) {
-		fill_pages(&p, 0, pages, generation);
-		assert_pages(&p, 0, pages, generation);
+		guest_fill_pages(p.vcpu, 0, pages, generation);
+		assert_guest_has_pages(p.vcpu, 0, pages, generation);
 	}
 	stats = pool_stats(&p);
 	assert_int_equal(stats.resident, POOL_FRAMES);
@@ -182,7 +170,7 @@ static void test_overcommit_count(void **state)
 /* Eight pages, of which the first four are used again after each step. */
 static void age_pages(struct pool_vm *p, unsigned steps)
 {
-	fill_pages(p, 0, 8, 1);
+	guest_fill_pages(p->vcpu, 0, 8, 1);
 	assert_int_equal(s2_pool_age(p->pool), 0);
 	for (unsigned i = 0; i < steps; i++) {
 		uint64_t value;
@@ -221,9 +209,9 @@ static void test_reclaim_by_age_takes_idle_pages_only(void **state)
 	assert_int_equal(s2_pool_reclaim(p.pool, UINT64_MAX, 4), 0);
 	assert_int_equal(s2_pool_reclaim(p.pool, UINT64_MAX, 2), 4 * S2_PAGE_SIZE);
 	assert_int_equal(pool_stats(&p).resident, 4);
-	assert_pages(&p, 0, 4, 1);
+	assert_guest_has_pages(p.vcpu, 0, 4, 1);
 	assert_int_equal(pool_stats(&p).swap_ins, 0);
-	assert_pages(&p, 4, 8, 1);
+	assert_guest_has_pages(p.vcpu, 4, 8, 1);
 	assert_int_equal(pool_stats(&p).swap_ins, 4);
 	pool_vm_end(&p);
 }
@@ -259,13 +247,13 @@ static void test_pages_of_zeroes_need_no_tier(void **state)
 	struct pool_vm p;
 
 	begin(&p, 4);
-	fill_pages(&p, 0, 4, 1);
-	fill_pages(&p, 1, 3, 0);
+	guest_fill_pages(p.vcpu, 0, 4, 1);
+	guest_fill_pages(p.vcpu, 1, 3, 0);
 	assert_int_equal(s2_pool_reclaim(p.pool, UINT64_MAX, 0), 4 * S2_PAGE_SIZE);
 	assert_int_equal(pool_stats(&p).zero, 2);
 	assert_int_equal(pool_stats(&p).swapped, 2);
 	assert_int_equal(faulty_tier_used(&p.tiers[0]), 2);
-	assert_pages(&p, 1, 3, 0);
+	assert_guest_has_pages(p.vcpu, 1, 3, 0);
 	assert_guest_has(p.vcpu, 0, 1);
 	pool_vm_end(&p);
 }
@@ -296,7 +284,7 @@ static void write_two_and_refuse(void *arg)
 /* The guest writes to the page while a tier is storing it. */
 static void reclaim_while(struct pool_vm *p, void (*meanwhile)(void *arg), void *arg, int64_t freed)
 {
-	fill_pages(p, 0, 1, 1);
+	guest_fill_pages(p->vcpu, 0, 1, 1);
 	p->tiers[0].meanwhile = meanwhile;
 	p->tiers[0].arg = arg;
 	assert_int_equal(s2_pool_reclaim(p->pool, UINT64_MAX, 0), freed);
@@ -331,16 +319,16 @@ static void test_pages_of_a_batch_are_used_while_it_is_stored(void **state)
 	struct pool_vm p;
 
 	begin(&p, 8);
-	fill_pages(&p, 0, 4, 1);
+	guest_fill_pages(p.vcpu, 0, 4, 1);
 	p.tiers[0].meanwhile = write_by_the_host;
 	p.tiers[0].arg = &p;
 	assert_int_equal(s2_pool_reclaim(p.pool, UINT64_MAX, 0), 3 * S2_PAGE_SIZE);
 	assert_int_equal(faulty_tier_used(&p.tiers[0]), 3);
 	assert_int_equal(pool_stats(&p).swapped, 3);
-	assert_pages(&p, 0, 1, 2);
-	assert_pages(&p, 1, 2, 0);
-	assert_pages(&p, 2, 3, 3);
-	assert_pages(&p, 3, 4, 1);
+	assert_guest_has_pages(p.vcpu, 0, 1, 2);
+	assert_guest_has_pages(p.vcpu, 1, 2, 0);
+	assert_guest_has_pages(p.vcpu, 2, 3, 3);
+	assert_guest_has_pages(p.vcpu, 3, 4, 1);
 	pool_vm_end(&p);
 }
 
@@ -374,18 +362,18 @@ static void test_discard(void **state)
 	struct pool_vm p;
 
 	begin(&p, 8);
-	fill_pages(&p, 0, 6, 1);
+	guest_fill_pages(p.vcpu, 0, 6, 1);
 	assert_int_equal(s2_pool_reclaim(p.pool, UINT64_MAX, 0), 6 * S2_PAGE_SIZE);
-	assert_pages(&p, 0, 2, 1);
-	assert_pages(&p, 6, 7, 0);
+	assert_guest_has_pages(p.vcpu, 0, 2, 1);
+	assert_guest_has_pages(p.vcpu, 6, 7, 0);
 	/* Two resident, three swapped, the last swapped one left; one zero, one absent. */
 	assert_int_equal(s2_pool_discard(p.pool, p.hva, 5 * S2_PAGE_SIZE), 0);
 	assert_int_equal(s2_pool_discard(p.pool, hva_of(&p, 6), 2 * S2_PAGE_SIZE), 0);
 	assert_int_equal(pool_stats(&p).resident, 0);
 	assert_int_equal(pool_stats(&p).swapped, 1);
-	assert_pages(&p, 0, 5, 0);
-	assert_pages(&p, 5, 6, 1);
-	assert_pages(&p, 6, 8, 0);
+	assert_guest_has_pages(p.vcpu, 0, 5, 0);
+	assert_guest_has_pages(p.vcpu, 5, 6, 1);
+	assert_guest_has_pages(p.vcpu, 6, 8, 0);
 	pool_vm_end(&p);
 }
 
@@ -415,8 +403,8 @@ static void test_a_memcg_has_its_limit(void **state)
 	assert_int_equal(s2_memcg_create(p.pool, NULL, &memcg), 0);
 	assert_int_equal(s2_pool_map(p.pool, memcg, 8 * S2_PAGE_SIZE, &other), 0);
 	assert_int_equal(map_region(p.vm, 1, 100, 8, other), 0);
-	fill_pages(&p, 100, 108, 1);
-	fill_pages(&p, 0, 12, 1);
+	guest_fill_pages(p.vcpu, 100, 108, 1);
+	guest_fill_pages(p.vcpu, 0, 12, 1);
 	stats = memcg_stats(p.memcg);
 	assert_int_equal(stats.resident, 4);
 	assert_int_equal(stats.swapped, 8);
@@ -424,7 +412,7 @@ static void test_a_memcg_has_its_limit(void **state)
 	stats = memcg_stats(memcg);
 	assert_int_equal(stats.resident, 8);
 	assert_int_equal(stats.swap_outs, 0);
-	assert_pages(&p, 0, 12, 1);
+	assert_guest_has_pages(p.vcpu, 0, 12, 1);
 	assert_int_equal(pool_stats(&p).free_frames, POOL_FRAMES - 12);
 	assert_int_equal(s2_memcg_destroy(memcg), -EBUSY);
 	assert_int_equal(s2_pool_unmap(p.pool, other), 0);
@@ -437,14 +425,14 @@ static void test_without_tier_what_does_not_fit_is_refused(void **state)
 	struct pool_vm p;
 
 	pool_vm_begin(&p, S2_GATE_RANGE, POOL_FRAMES, POOL_FRAMES + 1, 0, 0);
-	fill_pages(&p, 0, POOL_FRAMES, 1);
+	guest_fill_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	assert_int_equal(guest_fill(p.vcpu, POOL_FRAMES, 1), -ENOMEM);
 	assert_int_equal(host_fill(&p, POOL_FRAMES, 1), -ENOMEM);
 	assert_guest_has(p.vcpu, POOL_FRAMES, 0);
-	assert_pages(&p, 0, POOL_FRAMES, 1);
+	assert_guest_has_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	/* A page of zeroes makes room. */
-	fill_pages(&p, 3, 4, 0);
-	fill_pages(&p, POOL_FRAMES, POOL_FRAMES + 1, 1);
+	guest_fill_pages(p.vcpu, 3, 4, 0);
+	guest_fill_pages(p.vcpu, POOL_FRAMES, POOL_FRAMES + 1, 1);
 	assert_guest_has(p.vcpu, 3, 0);
 	pool_vm_end(&p);
 }
@@ -454,16 +442,16 @@ static void test_what_a_tier_does_not_take_stays(void **state)
 	struct pool_vm p;
 
 	begin(&p, POOL_FRAMES + 1);
-	fill_pages(&p, 0, POOL_FRAMES, 1);
+	guest_fill_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	atomic_store(&p.tiers[0].store_error, -EIO);
 	assert_int_equal(s2_pool_reclaim(p.pool, UINT64_MAX, 0), 0);
 	assert_int_equal(pool_stats(&p).tier_errors, POOL_FRAMES);
 	assert_int_equal(guest_fill(p.vcpu, POOL_FRAMES, 1), -ENOMEM);
-	assert_pages(&p, 0, POOL_FRAMES, 1);
+	assert_guest_has_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	assert_int_equal(pool_stats(&p).resident, POOL_FRAMES);
 	atomic_store(&p.tiers[0].store_error, 0);
-	fill_pages(&p, POOL_FRAMES, POOL_FRAMES + 1, 1);
-	assert_pages(&p, 0, POOL_FRAMES + 1, 1);
+	guest_fill_pages(p.vcpu, POOL_FRAMES, POOL_FRAMES + 1, 1);
+	assert_guest_has_pages(p.vcpu, 0, POOL_FRAMES + 1, 1);
 	pool_vm_end(&p);
 }
 
@@ -490,13 +478,13 @@ static void test_who_finds_others_at_work_does_not_wait_for_ever(void **state)
 	struct pool_vm p;
 
 	begin(&p, 32);
-	fill_pages(&p, 0, POOL_FRAMES, 1);
+	guest_fill_pages(p.vcpu, 0, POOL_FRAMES, 1);
 	p.tiers[0].meanwhile = refuse_and_write;
 	p.tiers[0].arg = &p;
 	assert_int_equal(guest_fill(p.vcpu, POOL_FRAMES, 1), 0);
 	assert_null(p.tiers[0].meanwhile);
-	assert_pages(&p, 0, POOL_FRAMES + 1, 1);
-	assert_pages(&p, POOL_FRAMES + 1, POOL_FRAMES + 2, 0);
+	assert_guest_has_pages(p.vcpu, 0, POOL_FRAMES + 1, 1);
+	assert_guest_has_pages(p.vcpu, POOL_FRAMES + 1, POOL_FRAMES + 2, 0);
 	pool_vm_end(&p);
 }
 
@@ -506,20 +494,20 @@ static void test_slots_that_do_not_fit_are_given_back(void **state)
 
 	begin(&p, 1);
 	p.tiers[0].slot_base = UINT64_C(1) << S2_POOL_SLOT_BITS;
-	fill_pages(&p, 0, 1, 1);
+	guest_fill_pages(p.vcpu, 0, 1, 1);
 	assert_int_equal(s2_pool_reclaim(p.pool, UINT64_MAX, 0), 0);
 	assert_int_equal(faulty_tier_used(&p.tiers[0]), 0);
 	assert_int_equal(pool_stats(&p).tier_errors, 1);
 	p.tiers[0].slot_base -= FAULTY_TIER_SLOTS;
 	assert_int_equal(s2_pool_reclaim(p.pool, UINT64_MAX, 0), S2_PAGE_SIZE);
-	assert_pages(&p, 0, 1, 1);
+	assert_guest_has_pages(p.vcpu, 0, 1, 1);
 	pool_vm_end(&p);
 }
 
 static void swap_out_four(struct pool_vm *p)
 {
 	begin(p, 4);
-	fill_pages(p, 0, 4, 1);
+	guest_fill_pages(p->vcpu, 0, 4, 1);
 	assert_int_equal(s2_pool_reclaim(p->pool, UINT64_MAX, 0), 4 * S2_PAGE_SIZE);
 	assert_guest_has(p->vcpu, 3, 1);
 }
@@ -542,7 +530,7 @@ static void assert_fails_and_recovers(struct pool_vm *p, int error)
 	atomic_store(&p->tiers[0].load_error, 0);
 	atomic_store(&p->tiers[0].damage, false);
 	atomic_store(&p->tiers[0].mix_up, false);
-	assert_pages(p, 0, 4, 1);
+	assert_guest_has_pages(p->vcpu, 0, 4, 1);
 	pool_vm_end(p);
 }
 
@@ -581,14 +569,14 @@ static void test_when_a_tier_is_full_the_next_is_asked(void **state)
 	pool_vm_begin(&p, S2_GATE_RANGE, POOL_FRAMES, 12, 0, 2);
 	p.tiers[0].capacity = 5;
 	p.tiers[1].capacity = 4;
-	fill_pages(&p, 0, 12, 1);
+	guest_fill_pages(p.vcpu, 0, 12, 1);
 	assert_int_equal(s2_pool_reclaim(p.pool, UINT64_MAX, 0), 9 * S2_PAGE_SIZE);
 	stats = pool_stats(&p);
 	assert_int_equal(stats.tier_pages[0], 5);
 	assert_int_equal(stats.tier_pages[1], 4);
 	assert_int_equal(stats.resident, 3);
 	assert_int_equal(stats.tier_errors, 0);
-	assert_pages(&p, 0, 12, 1);
+	assert_guest_has_pages(p.vcpu, 0, 12, 1);
 	pool_vm_end(&p);
 }
 
@@ -598,11 +586,11 @@ static void test_when_a_tier_fails_the_next_is_asked(void **state)
 
 	pool_vm_begin(&p, S2_GATE_RANGE, POOL_FRAMES, 4, 0, 2);
 	atomic_store(&p.tiers[0].store_error, -EIO);
-	fill_pages(&p, 0, 4, 1);
+	guest_fill_pages(p.vcpu, 0, 4, 1);
 	assert_int_equal(s2_pool_reclaim(p.pool, UINT64_MAX, 0), 4 * S2_PAGE_SIZE);
 	assert_int_equal(pool_stats(&p).tier_pages[1], 4);
 	assert_int_equal(pool_stats(&p).tier_errors, 4);
-	assert_pages(&p, 0, 4, 1);
+	assert_guest_has_pages(p.vcpu, 0, 4, 1);
 	pool_vm_end(&p);
 }
 

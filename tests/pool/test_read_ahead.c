@@ -13,12 +13,6 @@
 #define FRAMES 256u
 #define PAGES 128u
 
-static void fill_pages(struct pool_vm *p, uint64_t first, uint64_t end)
-{
-	for (uint64_t gfn = first; gfn < end; gfn++)
-		assert_int_equal(guest_fill(p->vcpu, gfn, 1), 0);
-}
-
 static void swap_out_all(struct pool_vm *p)
 {
 	s2_pool_reclaim(p->pool, UINT64_MAX, 0);
@@ -34,7 +28,7 @@ static void begin(struct pool_vm *p, unsigned frames, unsigned read_ahead, uint6
 	const struct s2_memcg_config memcg = { .limit = limit * S2_PAGE_SIZE };
 
 	pool_vm_begin_config(p, &config, PAGES, &memcg, 2);
-	fill_pages(p, 0, PAGES);
+	guest_fill_pages(p->vcpu, 0, PAGES, 1);
 	swap_out_all(p);
 }
 
@@ -210,7 +204,7 @@ static void test_pages_in_another_tier_end_it(void **state)
 	pool_vm_begin_config(&p, &config, PAGES, NULL, 2);
 	for (uint64_t gfn = 0; gfn < PAGES; gfn++) {
 		atomic_store(&p.tiers[0].store_error, gfn / 3 % 2 ? -EIO : 0);
-		fill_pages(&p, gfn, gfn + 1);
+		guest_fill_pages(p.vcpu, gfn, gfn + 1, 1);
 		assert_int_equal(s2_pool_reclaim(p.pool, UINT64_MAX, 0), S2_PAGE_SIZE);
 	}
 	for (uint64_t gfn = 0; gfn < PAGES; gfn++)

@@ -14,12 +14,6 @@
 #include "pool/pool_vm.h"
 #include "sanitized.h"
 
-static void fill_pages(struct pool_vm *p, uint64_t first, uint64_t end, uint64_t generation)
-{
-	for (uint64_t gfn = first; gfn < end; gfn++)
-		assert_int_equal(guest_fill(p->vcpu, gfn, generation), 0);
-}
-
 static void test_more_than_there_are_addresses_takes_no_memory(void **state)
 {
 	unsigned long calls;
@@ -62,7 +56,7 @@ static void test_addresses_are_used_again(void **state)
 	uint64_t hva;
 
 	pool_vm_begin(&p, S2_GATE_RANGE, POOL_FRAMES, 8, 0, 1);
-	fill_pages(&p, 0, 8, 1);
+	guest_fill_pages(p.vcpu, 0, 8, 1);
 	for (unsigned i = 0; i < 10; i++) {
 		uint64_t first = p.hva;
 
@@ -74,7 +68,7 @@ static void test_addresses_are_used_again(void **state)
 		assert_int_equal(hva, first);
 		for (uint64_t gfn = 0; gfn < 8; gfn++)
 			assert_guest_has(p.vcpu, gfn, 0);
-		fill_pages(&p, 0, 8, 2);
+		guest_fill_pages(p.vcpu, 0, 8, 2);
 	}
 	pool_vm_end(&p);
 }
@@ -119,7 +113,7 @@ static void unmap_meanwhile(void *arg)
 	struct unmapping *u = arg;
 	char nothing;
 
-	fill_pages(&u->p, 1, POOL_FRAMES + 1, 2);
+	guest_fill_pages(u->p.vcpu, 1, POOL_FRAMES + 1, 2);
 	atomic_store(&u->p.tiers[0].store_error, -EIO);
 	assert_int_equal(pthread_create(&u->thread, NULL, unmap_it, u), 0);
 	while (!s2_pool_read(u->p.pool, u->hva, &nothing, 0))
@@ -129,7 +123,7 @@ static void unmap_meanwhile(void *arg)
 static void begin_unmapping(struct unmapping *u)
 {
 	pool_vm_begin(&u->p, S2_GATE_RANGE, POOL_FRAMES, POOL_FRAMES + 1, 0, 1);
-	fill_pages(&u->p, 0, 1, 1);
+	guest_fill_pages(u->p.vcpu, 0, 1, 1);
 	u->hva = u->p.hva;
 	u->p.tiers[0].arg = u;
 }
@@ -148,7 +142,7 @@ static void test_unmapped_while_a_fault_looks_for_room(void **state)
 
 	begin_unmapping(&u);
 	assert_int_equal(s2_pool_reclaim(u.p.pool, UINT64_MAX, 0), S2_PAGE_SIZE);
-	fill_pages(&u.p, 1, POOL_FRAMES + 1, 1);
+	guest_fill_pages(u.p.vcpu, 1, POOL_FRAMES + 1, 1);
 	u.p.tiers[0].meanwhile = unmap_meanwhile;
 	assert_int_equal(s2_pool_read(u.p.pool, u.hva, &value, sizeof(value)), -EFAULT);
 	end_unmapping(&u);
@@ -162,7 +156,7 @@ static void test_unmapped_while_a_shared_page_needs_room(void **state)
 	begin_unmapping(&u);
 	assert_int_equal(s2_pool_clone(u.p.pool, NULL, u.hva, &clone), 0);
 	assert_int_equal(s2_pool_reclaim(u.p.pool, UINT64_MAX, 0), S2_PAGE_SIZE);
-	fill_pages(&u.p, 1, POOL_FRAMES + 1, 1);
+	guest_fill_pages(u.p.vcpu, 1, POOL_FRAMES + 1, 1);
 	u.p.tiers[0].meanwhile = unmap_meanwhile;
 	assert_int_equal(s2_pool_read(u.p.pool, u.hva, &value, sizeof(value)), -EFAULT);
 	assert_int_equal(pthread_join(u.thread, NULL), 0);
@@ -396,7 +390,7 @@ static void map_unmap_and_clone(enum s2_gate gate, unsigned one_in, uint64_t wat
 
 	assert_non_null(mappers);
 	pool_vm_begin_config(&p, &config, MAPPED_PAGES, NULL, 1);
-	fill_pages(&p, 0, MAPPED_PAGES, 1);
+	guest_fill_pages(p.vcpu, 0, MAPPED_PAGES, 1);
 	atomic_store(&p.tiers[0].random, seed);
 	atomic_store(&p.tiers[0].one_in, one_in);
 	for (unsigned i = 0; i < MAPPERS; i++) {

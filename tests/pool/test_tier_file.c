@@ -3,11 +3,11 @@
  * The tier in a file: which paths it takes, and what it makes of a system that writes
  * less than it was asked to, is interrupted, has no more room, or fails.
  */
+#include "pool/descriptors.h"
 #include "file_faults.h"
 #include "pages.h"
 #include "tier_path.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -58,18 +58,6 @@ static unsigned fill(struct s2_pool_tier *tier, uint64_t *slots)
 
 	while (n <= PAGES && !store(tier, n, &slots[n]))
 		n++;
-	return n;
-}
-
-static unsigned open_files(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
 	return n;
 }
 
@@ -308,13 +296,13 @@ static void test_a_file_without_permission_is_refused(void **state)
 
 static void test_no_descriptor_is_left_open(void **state)
 {
-	unsigned before = open_files();
+	unsigned before = open_descriptors();
 	struct s2_pool_tier *tier = tier_begin(), *second;
 
 	assert_int_equal(s2_pool_tier_file(tier_path, TIER_SIZE, &second), -EBUSY);
 	assert_int_equal(s2_pool_tier_file(tier_directory, TIER_SIZE, &second), -EISDIR);
 	tier->ops->destroy(tier);
-	assert_int_equal(open_files(), before);
+	assert_int_equal(open_descriptors(), before);
 }
 
 static int end_test(void **state)

@@ -6,10 +6,10 @@
  * every tier: test_tiers.c.
  */
 #include "pages.h"
+#include "pool/descriptors.h"
 #include "pool/redis_server.h"
 #include "small_vm.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stage2/pool.h>
@@ -562,21 +562,9 @@ static void test_threads_and_a_server_that_stops_now_and_then(void **state)
 	model.tier->ops->destroy(model.tier);
 }
 
-static unsigned open_files(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static void test_no_descriptor_is_left_open(void **state)
 {
-	unsigned before = open_files();
+	unsigned before = open_descriptors();
 	struct s2_pool_tier *tier = tier_begin(unix_config()), *second;
 	uint64_t slot;
 
@@ -585,7 +573,7 @@ static void test_no_descriptor_is_left_open(void **state)
 	assert_int_equal(load(tier, 1, slot), -EIO);
 	assert_int_equal(create(unix_config(), &second), -ENOENT);
 	tier->ops->destroy(tier);
-	assert_int_equal(open_files(), before);
+	assert_int_equal(open_descriptors(), before);
 }
 
 static void test_arguments_are_checked(void **state)
