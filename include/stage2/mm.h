@@ -50,6 +50,15 @@ struct s2_page {
 };
 
 /*
+ * Where a page comes from, for those who map it once more: an open file, to be mapped shared
+ * at @offset, a multiple of 4 KiB; or, with an @fd of -1, it is one of zeroes for reading.
+ */
+struct s2_backing {
+	int fd;
+	uint64_t offset;
+};
+
+/*
  * A provider of pages.
  *
  * @fault: makes the page that holds @hva present for @access (S2_ACCESS_READ or
@@ -58,10 +67,14 @@ struct s2_page {
  *         sleep; several calls run at once. Returns 0 or a negative errno, which
  *         the vCPU's caller gets to see. What it returns may be stale by then:
  *         the library throws it away if an invalidation overlapped.
+ * @backing: where what fault() found at @addr comes from; the same that holds of a page holds of
+ *         those after it in 2 MiB that were found as one. Called with locks held, must not
+ *         sleep. Returns 0 or a negative errno. NULL: there are no windows (window.h).
  */
 struct s2_provider_ops {
 	const char *name;
 	int (*fault)(void *ctx, uint64_t hva, unsigned access, struct s2_page *page);
+	int (*backing)(void *ctx, const void *addr, struct s2_backing *backing);
 };
 
 /*

@@ -11,6 +11,7 @@
  *   notifier.h  invalidate_range_start/end, change_pte, the young calls, release
  *   vm.h        VMs, memslots, dirty log
  *   vcpu.h      vCPUs: guest mode, loads and stores through the software TLB
+ *   window.h    guest memory through plain pointers of this process
  *   process.h   munmap, madvise, ... of this process, each in its bracket
  *   pool.h      a primary MMU of its own frames: guest memory larger than RAM
  *
@@ -33,5 +34,6 @@
 #include <stage2/process.h>
 #include <stage2/vcpu.h>
 #include <stage2/vm.h>
+#include <stage2/window.h>
 
 #endif /* STAGE2_STAGE2_H */

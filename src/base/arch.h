@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <ucontext.h>
 
 /*
  * The end of what user space may map, less the guard page, as the kernel's
@@ -34,6 +35,25 @@ static inline void s2_cpu_relax(void)
 static inline uintptr_t s2_thread_self(void)
 {
 	return (uintptr_t)__builtin_thread_pointer();
+}
+
+/*
+ * Of the context of a SIGSEGV: was it to read, to write, or to execute? Processors that do
+ * not tell us are S2_FAULT_UNKNOWN.
+ */
+enum s2_fault_kind { S2_FAULT_UNKNOWN, S2_FAULT_READ, S2_FAULT_WRITE, S2_FAULT_EXECUTE };
+
+static inline enum s2_fault_kind s2_fault_kind(const void *context)
+{
+#if defined(__x86_64__)
+	/* 19 is REG_ERR of <sys/ucontext.h>: bits of the page fault's error code. */
+	greg_t error = ((const ucontext_t *)context)->uc_mcontext.gregs[19];
+
+	return error & 16 ? S2_FAULT_EXECUTE : error & 2 ? S2_FAULT_WRITE : S2_FAULT_READ;
+#else
+	(void)context;
+	return S2_FAULT_UNKNOWN;
+#endif
 }
 
 /*

@@ -11,7 +11,8 @@
 
 /* The order in which locks may be taken: only ever a higher rank (docs/locking.md). */
 enum s2_lock_rank {
-	S2_RANK_POOL_REGIONS = 1,
+	S2_RANK_WINDOW_FAULTER = 1,
+	S2_RANK_POOL_REGIONS,
 	S2_RANK_POOL_AGING,
 	S2_RANK_POOL_MERGE,
 	S2_RANK_POOL_COMPACT,
@@ -20,7 +21,9 @@ enum s2_lock_rank {
 	S2_RANK_POOL_SHARED_PAGE,
 	S2_RANK_SLOTS_LOCK,
 	S2_RANK_GATE,
+	S2_RANK_WINDOWS,
 	S2_RANK_MMU_LOCK,
+	S2_RANK_WINDOW,
 	S2_RANK_INDEX_LOCK,
 	S2_RANK_OVERFLOW,
 	S2_RANK_POOL_CACHE, /* of free frames; before their blocks' lock */

@@ -72,7 +72,11 @@
 	X(MIGRATE_COPIES_EARLY, "pool: a page is copied to another frame while guests write")      \
 	X(SPLIT_FORGOTTEN, "pool: a 2 MiB leaf comes back over a page that was taken away")        \
 	X(REGION_NOT_AWAITED, "pool: an unmap does not wait for who is at work on the pages")      \
-	X(FREE_FRAME_OVERLOOKED, "pool: caches are looked at one by one for a free frame")
+	X(FREE_FRAME_OVERLOOKED, "pool: caches are looked at one by one for a free frame")         \
+	X(WINDOW_ZAP_KEEPS_MAPPING, "window: a page that is zapped stays mapped")                  \
+	X(WINDOW_AGE_KEEPS_MAPPING, "window: a page stays mapped without its accessed bit")        \
+	X(WINDOW_STAYS_WRITABLE, "window: a page that is write-protected can be written to")       \
+	X(WINDOW_MAPPED_UNLOCKED, "window: a fault maps its page after it has dropped mmu_lock")
 
 #define S2_MUTANT_ENUM(name, what) S2_MUTANT_##name,
 enum s2_mutant { S2_MUTANT_NONE, S2_FOR_EACH_MUTANT(S2_MUTANT_ENUM) };

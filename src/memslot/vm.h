@@ -19,6 +19,7 @@
 struct s2_guest;
 struct s2_mm;
 struct s2_table;
+struct s2_window;
 
 #define S2_SLOT_CHUNK 512
 #define S2_SLOT_CHUNKS (32768 / S2_SLOT_CHUNK)
@@ -88,7 +89,7 @@ static inline void s2_fault_counts_add(struct s2_fault_counts *sum, struct s2_fa
 /*
  * @slots_lock protects the memslots' changing: @slots, @gfn_root, @hva_root,
  * @nr_memslot_pages, @generation.
- * @mmu_lock protects what is below @mmu_root, @guests, @tlbs_dirty, the statistics,
+ * @mmu_lock protects what is below @mmu_root, @guests, @windows, @tlbs_dirty, the statistics,
  * and the counters named mmu_invalidate_*, which are atomic because faults also look at them
  * before they take the lock.
  */
@@ -110,6 +111,7 @@ struct s2_vm {
 	_Atomic uint32_t fault_waiters;
 	bool tlbs_dirty; /* SPTEs were zapped whose flush has yet to be waited for */
 	struct s2_guest *guests;
+	struct s2_window *windows;
 
 	/* Statistics. Leaves that came are counted by vCPU, those that went here. */
 	uint64_t leaves_gone[2] __attribute__((aligned(64)));

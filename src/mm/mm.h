@@ -18,6 +18,7 @@
 
 struct s2_memslot;
 struct s2_vm;
+struct s2_window;
 
 /* An immutable list of the VMs on an s2_mm; every change publishes a new one. */
 struct s2_vm_list {
@@ -72,6 +73,11 @@ struct s2_mm {
 	struct s2_allocator allocator;
 	enum s2_gate gate_kind;
 	bool huge_pages;
+
+	struct s2_mutex windows_lock; /* protects the list, and keeps what is in it */
+	struct s2_window *windows;
+	uint64_t window_limit;            /* mappings of the kernel's that all of them may have; */
+	_Atomic uint64_t window_mappings; /* they have so many */
 
 	_Atomic uint64_t refs;
 	_Atomic uint64_t nonblock_failed;

@@ -39,6 +39,7 @@
 #include "base/schedule.h"
 #include "mm/mm.h"
 #include "mmu/spte.h"
+#include "mmu/window.h"
 #include "notifier/invalidate.h"
 
 #include <errno.h>
@@ -49,6 +50,8 @@
 
 /* Beside 0 and errors: something changed on the way, start again. RET_PF_RETRY. */
 #define RETRY 1
+
+#define HUGE_PAGES (UINT64_C(1) << (S2_HUGE_SHIFT - S2_PAGE_SHIFT))
 
 /* What a fault needs of a memslot, copied out of the RCU section. */
 struct s2_target {
@@ -81,7 +84,7 @@ static int find_target(struct s2_vm *vm, uint64_t gfn, unsigned access, struct s
 /* Tables for every level below the root, before the lock: an allocator may call us back. */
 static int top_up(struct s2_fault_state *state, const struct s2_allocator *a)
 {
-	while (state->nr_spare < S2_TABLE_LEVELS - 1) {
+	while (!state->window && state->nr_spare < S2_TABLE_LEVELS - 1) {
 		struct s2_table *table = s2_table_alloc(a);
 
 		if (!table)
@@ -158,12 +161,11 @@ static struct s2_memslot *still_valid(struct s2_vm *vm, uint64_t gfn,
  */
 static bool fits_huge(const struct s2_memslot *slot, uint64_t gfn, const struct s2_page *page)
 {
-	uint64_t pages = UINT64_C(1) << (S2_HUGE_SHIFT - S2_PAGE_SHIFT);
 	uint64_t size = UINT64_C(1) << S2_HUGE_SHIFT;
-	uint64_t first = gfn & ~(pages - 1), hva;
+	uint64_t first = gfn & ~(HUGE_PAGES - 1), hva;
 
 	if (page->shift != S2_HUGE_SHIFT || s2_memslot_logs_dirty(slot) ||
-	    first < slot->base_gfn || first + pages > slot->base_gfn + slot->npages)
+	    first < slot->base_gfn || first + HUGE_PAGES > slot->base_gfn + slot->npages)
 		return false;
 	hva = s2_memslot_gfn_to_hva(slot, first);
 	return ((hva | (uintptr_t)page->addr) & (size - 1)) == 0 &&
@@ -171,10 +173,9 @@ static bool fits_huge(const struct s2_memslot *slot, uint64_t gfn, const struct 
 		!s2_mmu_invalidating(slot->vm, hva, hva + size));
 }
 
-static uint64_t make_spte(const struct s2_memslot *slot, uint64_t addr, bool writable,
-			  unsigned access)
+static uint64_t spte_flags(const struct s2_memslot *slot, bool writable, unsigned access)
 {
-	uint64_t spte = addr | S2_SPTE_PRESENT | S2_SPTE_LEAF | S2_SPTE_ACCESSED;
+	uint64_t spte = S2_SPTE_PRESENT | S2_SPTE_LEAF | S2_SPTE_ACCESSED;
 
 	/*
 	 * With a log, a page becomes writable by being written to, since that is
@@ -187,41 +188,50 @@ static uint64_t make_spte(const struct s2_memslot *slot, uint64_t addr, bool wri
 	return access == S2_ACCESS_WRITE ? spte | S2_SPTE_DIRTY : spte;
 }
 
+/* What is to be installed: one page, or 2 MiB, of which @spte is the first page's. */
+struct s2_mapping {
+	uint64_t spte;
+	bool huge;
+};
+
+static struct s2_mapping make_mapping(const struct s2_memslot *slot, uint64_t gfn,
+				      const struct s2_page *page, unsigned access)
+{
+	struct s2_mapping mapping = {
+		.spte = (uintptr_t)page->addr | spte_flags(slot, page->writable, access),
+		.huge = fits_huge(slot, gfn, page),
+	};
+
+	if (!mapping.huge)
+		mapping.spte += s2_memslot_gfn_to_hva(slot, gfn) &
+				((UINT64_C(1) << page->shift) - 1);
+	return mapping;
+}
+
 /*
- * Installs with compare-exchange: other faults hold mmu_lock shared as we do. A
+ * In the VM's table, with compare-exchange: other faults hold mmu_lock shared as we do. A
  * present SPTE of another address cannot be replaced without a flush.
  * 0, -EBUSY: something is in the way that has to be zapped first.
  */
-static int install(struct s2_vm *vm, struct s2_fault_state *state, const struct s2_memslot *slot,
-		   uint64_t gfn, const struct s2_page *page, unsigned access)
+static int install_in_table(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn,
+			    const struct s2_mapping *mapping)
 {
-	bool huge = fits_huge(slot, gfn, page);
-	uint64_t in_page = huge ? 0 : s2_memslot_gfn_to_hva(slot, gfn) &
-					      ((UINT64_C(1) << page->shift) - 1);
-	uint64_t new = make_spte(slot, (uintptr_t)page->addr + in_page, page->writable, access);
+	uint64_t new = mapping->spte, old;
 	_Atomic uint64_t *sptep = NULL;
-	uint64_t old;
+	bool huge = mapping->huge;
 
-	S2_ASSERT_MMU_LOCK(&vm->mmu_lock);
 	if (huge)
 		sptep = s2_table_reach(vm, gfn, 2, &state->spare);
 	if (!sptep && huge && s2_table_is_hollow(vm, gfn))
 		return -EBUSY;
 	if (!sptep && huge) {
-		in_page = s2_memslot_gfn_to_hva(slot, gfn) & ((UINT64_C(1) << page->shift) - 1);
-		new += in_page;
+		new += (gfn & (HUGE_PAGES - 1)) << S2_PAGE_SHIFT;
 		huge = false;
 	}
 	if (!sptep)
 		sptep = s2_table_reach(vm, gfn, 1, &state->spare);
 	if (!sptep)
 		return -EBUSY;
-	/*
-	 * Before the SPTE, as in KVM: once that is there another vCPU can store by it,
-	 * and a log that is only copied takes no mmu_lock that would wait for us.
-	 */
-	if ((new & S2_SPTE_DIRTY) && !S2_MUTANT(DIRTY_AFTER_SPTE))
-		s2_memslot_mark_dirty(slot, gfn);
 	old = atomic_load_explicit(sptep, memory_order_relaxed);
 	do {
 		if (s2_spte_present(old) && s2_spte_addr(old) != s2_spte_addr(new))
@@ -230,12 +240,50 @@ static int install(struct s2_vm *vm, struct s2_fault_state *state, const struct 
 	} while (!atomic_compare_exchange_weak_explicit(sptep, &old, new | (old & S2_SPTE_FLAGS),
 							memory_order_release,
 							memory_order_relaxed));
-	s2_schedule_point(S2_STEP_FAULT_INSTALLED);
-	if ((new & S2_SPTE_DIRTY) && S2_MUTANT(DIRTY_AFTER_SPTE))
-		s2_memslot_mark_dirty(slot, gfn);
 	if (!s2_spte_present(old))
 		s2_count(&state->counts.leaves_made[huge], 1);
 	return 0;
+}
+
+static int install_in_window(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn,
+			     const struct s2_mapping *mapping)
+{
+	uint64_t first = mapping->huge ? gfn & ~(HUGE_PAGES - 1) : gfn, made;
+	int ret;
+
+	if (S2_MUTANT(WINDOW_MAPPED_UNLOCKED)) {
+		s2_read_unlock(&vm->mmu_lock, &state->reader);
+		s2_schedule_point(S2_STEP_FAULT_CHECKED);
+	}
+	ret = s2_window_install(state->window, first, mapping->huge ? HUGE_PAGES : 1,
+				mapping->spte, &made);
+	if (S2_MUTANT(WINDOW_MAPPED_UNLOCKED))
+		s2_read_lock(&vm->mmu_lock, &state->reader);
+	if (!ret)
+		s2_count(&state->counts.leaves_made[0], made);
+	return ret;
+}
+
+static int install(struct s2_vm *vm, struct s2_fault_state *state, const struct s2_memslot *slot,
+		   uint64_t gfn, const struct s2_page *page, unsigned access)
+{
+	struct s2_mapping mapping = make_mapping(slot, gfn, page, access);
+	bool dirty = mapping.spte & S2_SPTE_DIRTY;
+	int ret;
+
+	S2_ASSERT_MMU_LOCK(&vm->mmu_lock);
+	/*
+	 * Before the SPTE, as in KVM: once that is there another vCPU can store by it,
+	 * and a log that is only copied takes no mmu_lock that would wait for us.
+	 */
+	if (dirty && !S2_MUTANT(DIRTY_AFTER_SPTE))
+		s2_memslot_mark_dirty(slot, gfn);
+	ret = state->window ? install_in_window(vm, state, gfn, &mapping) :
+			      install_in_table(vm, state, gfn, &mapping);
+	s2_schedule_point(S2_STEP_FAULT_INSTALLED);
+	if (!ret && dirty && S2_MUTANT(DIRTY_AFTER_SPTE))
+		s2_memslot_mark_dirty(slot, gfn);
+	return ret;
 }
 
 /*
@@ -276,6 +324,8 @@ static int map_page(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn
 	if (ret == -EBUSY) {
 		make_way(vm, gfn);
 		ret = RETRY;
+	} else if (ret == -ENOSPC) {
+		ret = s2_windows_make_room(vm->mm) ? RETRY : -ENOMEM;
 	}
 	return ret;
 }

@@ -6,12 +6,17 @@
 #include "memslot/vm.h"
 #include "mmu/table.h"
 
+struct s2_window;
+
 /*
  * What a vCPU brings to its faults: its side of mmu_lock, tables allocated before
  * that is taken (KVM's mmu_page_cache), and its counts.
+ *
+ * @window: where the page is mapped, and no tables are needed; NULL for the VM's table.
  */
 struct s2_fault_state {
 	struct s2_brlock_reader reader;
+	struct s2_window *window;
 	struct s2_table *spare;
 	unsigned nr_spare;
 	struct s2_fault_counts counts;

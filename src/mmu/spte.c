@@ -10,6 +10,7 @@
 #include "base/mutant.h"
 #include "mm/mm.h"
 #include "mmu/table.h"
+#include "mmu/window.h"
 
 static bool zap(struct s2_vm *vm, _Atomic uint64_t *sptep, uint64_t gfn, unsigned shift,
 		void *arg)
@@ -27,6 +28,7 @@ bool s2_mmu_unmap_gfn_range(struct s2_vm *vm, const struct s2_gfn_range *range)
 	const struct s2_leaf_visit visit = { .visit = zap };
 
 	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
+	s2_windows_for_each_leaf(vm, range->start, range->end, &visit);
 	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
 }
 
@@ -46,8 +48,11 @@ static bool set_spte(struct s2_vm *vm, _Atomic uint64_t *sptep, uint64_t gfn, un
 bool s2_mmu_set_spte_gfn(struct s2_vm *vm, const struct s2_gfn_range *range)
 {
 	const struct s2_leaf_visit visit = { .visit = set_spte, .arg = (void *)range->arg.page };
+	const struct s2_leaf_visit take_away = { .visit = zap };
 
 	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
+	/* To map the new page is as much work as to take the old one away, and more if nobody comes. */
+	s2_windows_for_each_leaf(vm, range->start, range->end, &take_away);
 	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
 }
 
@@ -65,9 +70,11 @@ static bool age(struct s2_vm *vm, _Atomic uint64_t *sptep, uint64_t gfn, unsigne
 bool s2_mmu_age_gfn(struct s2_vm *vm, const struct s2_gfn_range *range)
 {
 	const struct s2_leaf_visit visit = { .visit = age };
+	bool young;
 
 	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
-	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
+	young = s2_windows_for_each_leaf(vm, range->start, range->end, &visit);
+	return s2_table_for_each_leaf(vm, range->start, range->end, &visit) || young;
 }
 
 /* Pages [first, end) of those that the bits are of. */
@@ -102,9 +109,11 @@ static bool test_age(struct s2_vm *vm, _Atomic uint64_t *sptep, uint64_t gfn, un
 bool s2_mmu_test_age_gfn(struct s2_vm *vm, const struct s2_gfn_range *range)
 {
 	const struct s2_leaf_visit visit = { .visit = test_age, .arg = (void *)range };
+	bool young;
 
 	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
-	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
+	young = s2_windows_for_each_leaf(vm, range->start, range->end, &visit);
+	return s2_table_for_each_leaf(vm, range->start, range->end, &visit) || young;
 }
 
 static bool write_protect(struct s2_vm *vm, _Atomic uint64_t *sptep, uint64_t gfn, unsigned shift,
@@ -124,6 +133,7 @@ bool s2_mmu_write_protect(struct s2_vm *vm, const struct s2_gfn_range *range)
 	const struct s2_leaf_visit visit = { .visit = write_protect };
 
 	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
+	s2_windows_for_each_leaf(vm, range->start, range->end, &visit);
 	return s2_table_for_each_leaf(vm, range->start, range->end, &visit);
 }
 

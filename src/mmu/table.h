@@ -32,6 +32,7 @@ struct s2_vm;
 #define S2_SPTE_ACCESSED UINT64_C(4)
 #define S2_SPTE_DIRTY UINT64_C(8)
 #define S2_SPTE_LEAF UINT64_C(16)
+#define S2_SPTE_ZERO UINT64_C(32) /* of windows: a page of zeroes that is in no file */
 #define S2_SPTE_FLAGS UINT64_C(63)
 
 struct s2_table {

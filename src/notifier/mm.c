@@ -50,6 +50,7 @@ static int init(struct s2_mm *mm, const struct s2_mm_config *config, const struc
 	mm->huge_pages = config->huge_pages;
 	mm->provider_ctx = config->provider ? config->provider_ctx : mm;
 	s2_mutex_init(&mm->index_lock, S2_RANK_INDEX_LOCK);
+	s2_mutex_init(&mm->windows_lock, S2_RANK_WINDOWS);
 	atomic_init(&mm->refs, 1);
 	nobody = s2_zalloc(a, sizeof(*nobody), sizeof(void *));
 	if (!nobody)

@@ -253,7 +253,13 @@ static int pool_fault(void *ctx, uint64_t hva, unsigned access, struct s2_page *
 	return ret;
 }
 
+static int pool_backing(void *ctx, const void *addr, struct s2_backing *backing)
+{
+	return s2_pool_frames_backing(&((struct s2_pool *)ctx)->frames, addr, backing);
+}
+
 const struct s2_provider_ops s2_pool_provider = {
 	.name = "pool",
 	.fault = pool_fault,
+	.backing = pool_backing,
 };

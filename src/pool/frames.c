@@ -77,6 +77,7 @@ static int reserve_addresses(struct s2_pool_frames *frames)
 
 static void unmap_memory(struct s2_pool_frames *frames)
 {
+	close(frames->fd);
 	munmap(frames->memory, S2_PAGE_SIZE + blocks_size(frames));
 }
 
@@ -92,6 +93,7 @@ static int map_file(struct s2_pool_frames *frames, bool huge_pages)
 
 	if (huge_pages)
 		fd = create_file(size, true);
+	frames->whole_blocks = fd >= 0;
 	if (fd < 0)
 		fd = create_file((size_t)frames->nr << S2_PAGE_SHIFT, false);
 	if (fd < 0)
@@ -100,7 +102,10 @@ static int map_file(struct s2_pool_frames *frames, bool huge_pages)
 		ret = -errno;
 	else if (huge_pages)
 		madvise(blocks, size, MADV_HUGEPAGE);
-	close(fd);
+	if (ret)
+		close(fd);
+	else
+		frames->fd = fd;
 	return ret;
 }
 
@@ -115,8 +120,25 @@ static int map_memory(struct s2_pool_frames *frames, bool huge_pages)
 	if (!ret)
 		ret = map_file(frames, huge_pages);
 	if (ret)
-		unmap_memory(frames);
+		munmap(frames->memory, S2_PAGE_SIZE + blocks_size(frames));
 	return ret;
+}
+
+int s2_pool_frames_backing(const struct s2_pool_frames *frames, const void *addr,
+			   struct s2_backing *backing)
+{
+	const char *page = addr;
+
+	if (frames->whole_blocks)
+		return -ENOTSUP;
+	if (page == frames->memory)
+		*backing = (struct s2_backing){ .fd = -1 };
+	else
+		*backing = (struct s2_backing){
+			.fd = frames->fd,
+			.offset = (uint64_t)(page - frames->memory) - S2_PAGE_SIZE,
+		};
+	return 0;
 }
 
 /* Of who has the lock that protects the number. */

@@ -110,7 +110,8 @@ struct s2_pool_cache {
  * In four groups, each on cache lines of its own: what does not change, or seldom; what
  * @lock protects; what reclaim changes; the caches.
  *
- * @memory:   where frame 0 is.
+ * @memory:   where frame 0 is. @fd: frame 1 is at its beginning; @whole_blocks: of it blocks
+ *            can be mapped, but no single frames.
  * @nr:       without the zero frame: they are 1 to nr.
  * @capacity: of a cache; 0 in a small pool, which has none.
  * @cached:   a bit for each cache. One that is clear says that the cache is empty; changed
@@ -125,6 +126,8 @@ struct s2_pool_cache {
  */
 struct s2_pool_frames {
 	char *memory;
+	int fd;
+	bool whole_blocks;
 	uint32_t nr;
 	uint32_t nr_blocks; /* with the partial one */
 	uint32_t capacity;
@@ -220,6 +223,10 @@ static inline uint32_t s2_pool_block_first(uint32_t block)
 {
 	return (block << S2_POOL_BLOCK_SHIFT) + 1;
 }
+
+/* For who maps a frame once more. -ENOTSUP: the host's memory comes in larger pages. */
+int s2_pool_frames_backing(const struct s2_pool_frames *frames, const void *addr,
+			   struct s2_backing *backing);
 
 static inline void *s2_pool_frame_addr(const struct s2_pool_frames *frames, uint32_t frame)
 {

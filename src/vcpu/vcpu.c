@@ -6,6 +6,7 @@
 #include "base/reserved.h"
 #include "base/rseq.h"
 #include "mm/mm.h"
+#include "mmu/window.h"
 
 #include <errno.h>
 #include <stage2/vcpu.h>
@@ -125,6 +126,8 @@ int s2_vm_get_stats(struct s2_vm *vm, struct s2_vm_stats *stats)
 	s2_fault_counts_add(&sum, &vm->past);
 	for (struct s2_guest *guest = vm->guests; guest; guest = guest->next)
 		s2_fault_counts_add(&sum, &((struct s2_full_vcpu *)guest)->fault.counts);
+	for (struct s2_window *window = vm->windows; window; window = window->next)
+		s2_window_add_counts(window, &sum);
 	*stats = (struct s2_vm_stats){
 		.faults = sum.faults,
 		.fault_retries = sum.retries,

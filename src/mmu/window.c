@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Windows' SPTEs and their mappings. A page is in one of three states, of which neighbours
+ * share a mapping of the kernel's if they can: nothing is there; a page of zeroes without a
+ * frame; a frame of the provider's file.
+ *
+ *	guard | void void zero zero frame7 frame8 frame3 void | guard
+ *	      |     1    |    2    |      3      |   4  |  5  |
+ *
+ * The guards are there because neighbours outside of the window must never share one: then,
+ * at the limit of mappings, where an unmapping that would split one fails, the window as
+ * a whole still can be unmapped, as that splits none.
+ */
+#include "mmu/window.h"
+
+#include "base/mutant.h"
+#include "base/schedule.h"
+#include "mm/mm.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/mman.h>
+
+#define HUGE_SIZE (UINT64_C(1) << S2_HUGE_SHIFT)
+#define VOID_FLAGS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+
+/* Linux' own default, for where it does not tell. */
+#define MAX_MAP_COUNT 65530
+
+/* What tells one mapping from another; none is 0. */
+static uint64_t mapping_of(uint64_t spte)
+{
+	if (!s2_spte_present(spte))
+		return 0;
+	if (!(spte & S2_SPTE_ACCESSED))
+		spte &= ~S2_SPTE_WRITABLE;
+	return spte & ~(S2_SPTE_DIRTY | S2_SPTE_LEAF);
+}
+
+/* Not accessed is not accessible: the next access shall be noticed. */
+static int protection(uint64_t mapping)
+{
+	if (!(mapping & S2_SPTE_ACCESSED))
+		return PROT_NONE;
+	return mapping & S2_SPTE_WRITABLE ? PROT_READ | PROT_WRITE : PROT_READ;
+}
+
+/* Do two neighbours share a mapping? */
+static bool shared_mapping(uint64_t left, uint64_t right)
+{
+	uint64_t step = left && !(left & S2_SPTE_ZERO) ? S2_PAGE_SIZE : 0;
+
+	return right == left + step;
+}
+
+static uint64_t spte_at(const struct s2_window *window, uint64_t page)
+{
+	return atomic_load_explicit(&window->spte[page], memory_order_relaxed);
+}
+
+/* How many of the pages [first, end) share no mapping with the one before. */
+static uint64_t count_borders(const struct s2_window *window, uint64_t first, uint64_t end)
+{
+	uint64_t borders = 0;
+
+	for (uint64_t page = first ? first : 1; page < end && page < window->npages; page++)
+		borders += !shared_mapping(mapping_of(spte_at(window, page - 1)),
+					   mapping_of(spte_at(window, page)));
+	return borders;
+}
+
+/* Modulo 2^64. */
+static void add_mappings(struct s2_window *window, uint64_t n)
+{
+	if (!n)
+		return;
+	atomic_fetch_add_explicit(&window->mappings, n, memory_order_relaxed);
+	atomic_fetch_add_explicit(&window->vm->mm->window_mappings, n, memory_order_relaxed);
+}
+
+static char *addr_of(const struct s2_window *window, uint64_t page)
+{
+	return window->addr + (page << S2_PAGE_SHIFT);
+}
+
+static void set_spte(struct s2_window *window, uint64_t page, uint64_t spte)
+{
+	uint64_t old = spte_at(window, page);
+
+	window->present[page >> S2_WINDOW_CHUNK_SHIFT] +=
+		(uint16_t)(s2_spte_present(spte) - s2_spte_present(old));
+	atomic_store_explicit(&window->spte[page], spte, memory_order_relaxed);
+}
+
+/* 0 or -errno, with everything as it was. */
+static int map_void(struct s2_window *window, uint64_t page, uint64_t n)
+{
+	void *mapped = mmap(addr_of(window, page), n << S2_PAGE_SHIFT, PROT_NONE,
+			    VOID_FLAGS | MAP_FIXED, -1, 0);
+
+	return mapped == MAP_FAILED ? -errno : 0;
+}
+
+/*
+ * @n pages that share a mapping, the first of which is @mapping. Not populated: that takes the
+ * process's mmap_lock once more, the access that is waiting does not.
+ */
+static int map_pages(struct s2_window *window, uint64_t page, uint64_t n, uint64_t mapping,
+		     const struct s2_backing *backing)
+{
+	int flags = mapping & S2_SPTE_ZERO ? VOID_FLAGS : MAP_SHARED;
+	void *mapped = mmap(addr_of(window, page), n << S2_PAGE_SHIFT, protection(mapping),
+			    flags | MAP_FIXED, backing->fd, (off_t)backing->offset);
+
+	return mapped == MAP_FAILED ? -errno : 0;
+}
+
+static int protect_pages(struct s2_window *window, uint64_t page, uint64_t n, int prot)
+{
+	return mprotect(addr_of(window, page), n << S2_PAGE_SHIFT, prot) ? -errno : 0;
+}
+
+/*
+ * Zaps all of it. Never fails: it splits no mapping, and for the few bytes that the kernel may
+ * lack at the moment it is asked again. Caller holds mmu_lock for write.
+ */
+static void zap_whole(struct s2_window *window)
+{
+	uint64_t gone = 0;
+
+	S2_ASSERT_MMU_LOCK_WRITE(&window->vm->mmu_lock);
+	while (map_void(window, 0, window->npages))
+		sched_yield();
+	for (uint64_t chunk = 0; chunk << S2_WINDOW_CHUNK_SHIFT < window->npages; chunk++) {
+		uint64_t page = chunk << S2_WINDOW_CHUNK_SHIFT;
+
+		for (; window->present[chunk]; page++) {
+			gone += s2_spte_present(spte_at(window, page));
+			set_spte(window, page, 0);
+		}
+	}
+	window->vm->leaves_gone[0] += gone;
+	add_mappings(window, 1 - atomic_load_explicit(&window->mappings, memory_order_relaxed));
+}
+
+/*
+ * Neighbours whose SPTEs a handler has changed in the same way, and whose mapping is as before.
+ *
+ * @prot:    what may be done with them from now on, or
+ * ZAPPED:   there is nothing any more.
+ * @refused: the kernel would not split a mapping. There remains a way that needs no splitting:
+ *           to zap the whole window. Its other pages come back by faults.
+ */
+#define ZAPPED (-1)
+struct s2_window_run {
+	uint64_t first;
+	uint64_t n;
+	int prot;
+	bool refused;
+};
+
+static bool left_out(const struct s2_window_run *run)
+{
+	return run->prot == ZAPPED    ? S2_MUTANT(WINDOW_ZAP_KEEPS_MAPPING) :
+	       run->prot == PROT_NONE ? S2_MUTANT(WINDOW_AGE_KEEPS_MAPPING) :
+					S2_MUTANT(WINDOW_STAYS_WRITABLE);
+}
+
+static void apply(struct s2_window *window, struct s2_window_run *run)
+{
+	int ret = 0;
+
+	if (run->n && !left_out(run))
+		ret = run->prot == ZAPPED ?
+			      map_void(window, run->first, run->n) :
+			      protect_pages(window, run->first, run->n, run->prot);
+	run->n = 0;
+	if (ret)
+		run->refused = true;
+}
+
+/* A page has changed; unless it belongs to the run, that is done now. */
+static void extend(struct s2_window *window, struct s2_window_run *run, uint64_t page,
+		   uint64_t mapping)
+{
+	int prot = mapping ? protection(mapping) : ZAPPED;
+
+	if (run->prot != prot || run->first + run->n != page)
+		apply(window, run);
+	if (!run->n) {
+		run->first = page;
+		run->prot = prot;
+	}
+	run->n++;
+}
+
+/* Pages of one chunk. */
+static bool visit_chunk(struct s2_window *window, uint64_t page, uint64_t end,
+			const struct s2_leaf_visit *visit, struct s2_window_run *run)
+{
+	uint64_t first = page, borders = count_borders(window, first, end + 1);
+	bool ret = false;
+
+	for (; page < end; page++) {
+		uint64_t before = spte_at(window, page), after;
+
+		if (!s2_spte_present(before))
+			continue;
+		ret |= visit->visit(window->vm, &window->spte[page], window->gfn + page,
+				    S2_PAGE_SHIFT, visit->arg);
+		after = spte_at(window, page);
+		if (!s2_spte_present(after))
+			window->present[page >> S2_WINDOW_CHUNK_SHIFT]--;
+		if (mapping_of(after) != mapping_of(before))
+			extend(window, run, page, mapping_of(after));
+	}
+	add_mappings(window, count_borders(window, first, end + 1) - borders);
+	return ret;
+}
+
+static bool visit_pages(struct s2_window *window, uint64_t first, uint64_t end,
+			const struct s2_leaf_visit *visit)
+{
+	struct s2_window_run run = { 0 };
+	bool ret = false;
+	uint64_t next;
+
+	for (uint64_t page = first; page < end; page = next) {
+		uint64_t chunk = page >> S2_WINDOW_CHUNK_SHIFT;
+
+		next = (chunk + 1) << S2_WINDOW_CHUNK_SHIFT;
+		next = next < end ? next : end;
+		if (window->present[chunk])
+			ret |= visit_chunk(window, page, next, visit, &run);
+	}
+	apply(window, &run);
+	if (run.refused)
+		zap_whole(window);
+	return ret;
+}
+
+bool s2_windows_for_each_leaf(struct s2_vm *vm, uint64_t start, uint64_t end,
+			      const struct s2_leaf_visit *visit)
+{
+	bool ret = false;
+
+	S2_ASSERT_MMU_LOCK_WRITE(&vm->mmu_lock);
+	for (struct s2_window *window = vm->windows; window; window = window->next) {
+		uint64_t first = start > window->gfn ? start - window->gfn : 0;
+		uint64_t last = end > window->gfn ? end - window->gfn : 0;
+
+		last = last < window->npages ? last : window->npages;
+		if (first < last)
+			ret |= visit_pages(window, first, last, visit);
+	}
+	return ret;
+}
+
+/* May the pages be where those are that the provider found? */
+static bool in_the_way(const struct s2_window *window, uint64_t page, uint64_t n, uint64_t spte)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t old = spte_at(window, page + i);
+
+		if (s2_spte_present(old) &&
+		    s2_spte_addr(old) != s2_spte_addr(spte) + (i << S2_PAGE_SHIFT))
+			return true;
+	}
+	return false;
+}
+
+static bool too_many(struct s2_mm *mm)
+{
+	/* One more in the middle of another makes two more. */
+	return atomic_load_explicit(&mm->window_mappings, memory_order_relaxed) + 2 >
+	       mm->window_limit;
+}
+
+static void set_sptes(struct s2_window *window, uint64_t page, uint64_t n, uint64_t spte,
+		      uint64_t *made)
+{
+	uint64_t borders = count_borders(window, page, page + n + 1);
+
+	*made = 0;
+	for (uint64_t i = 0; i < n; i++) {
+		*made += !s2_spte_present(spte_at(window, page + i));
+		set_spte(window, page + i, spte + (i << S2_PAGE_SHIFT));
+	}
+	add_mappings(window, count_borders(window, page, page + n + 1) - borders);
+}
+
+/* What is there becomes @n pages from @spte on. */
+static int change_mapping(struct s2_window *window, uint64_t page, uint64_t n, uint64_t spte,
+			  const struct s2_backing *backing)
+{
+	uint64_t old = mapping_of(spte_at(window, page)), new = mapping_of(spte);
+	int ret;
+
+	if (n == 1 && new == old)
+		return 0;
+	if (too_many(window->vm->mm))
+		return -ENOSPC;
+	if (n == 1 && old && s2_spte_addr(new) == s2_spte_addr(old))
+		ret = protect_pages(window, page, n, protection(new));
+	else
+		ret = map_pages(window, page, n, new, backing);
+	return ret == -ENOMEM ? -ENOSPC : ret;
+}
+
+static int install_locked(struct s2_window *window, uint64_t page, uint64_t n, uint64_t spte,
+			  uint64_t *made)
+{
+	const struct s2_mm *mm = window->vm->mm;
+	struct s2_backing backing = { .fd = -1 };
+	int ret;
+
+	S2_ASSERT_HELD(&window->lock);
+	if (in_the_way(window, page, n, spte))
+		return -EBUSY;
+	ret = mm->provider->backing(mm->provider_ctx, (void *)s2_spte_addr(spte), &backing);
+	if (ret)
+		return ret;
+	if (backing.fd < 0)
+		spte |= S2_SPTE_ZERO;
+	/* Another fault may have made it writable, which this one does not ask for. */
+	if (n == 1)
+		spte |= spte_at(window, page) & S2_SPTE_FLAGS;
+	ret = change_mapping(window, page, n, spte, &backing);
+	if (!ret)
+		set_sptes(window, page, n, spte, made);
+	return ret;
+}
+
+int s2_window_install(struct s2_window *window, uint64_t gfn, uint64_t n, uint64_t spte,
+		      uint64_t *made)
+{
+	uint64_t skip = gfn < window->gfn ? window->gfn - gfn : 0;
+	uint64_t page = gfn + skip - window->gfn;
+	int ret;
+
+	S2_ASSERT_MMU_LOCK(&window->vm->mmu_lock);
+	n -= skip;
+	if (n > window->npages - page)
+		n = window->npages - page;
+	s2_mutex_lock(&window->lock);
+	ret = install_locked(window, page, n, spte + (skip << S2_PAGE_SHIFT), made);
+	s2_mutex_unlock(&window->lock);
+	return ret;
+}
+
+static struct s2_window *most_mappings(struct s2_mm *mm)
+{
+	struct s2_window *most = NULL;
+	uint64_t most_mappings = 1;
+
+	S2_ASSERT_HELD(&mm->windows_lock);
+	for (struct s2_window *window = mm->windows; window; window = window->next_of_mm) {
+		uint64_t mappings = atomic_load_explicit(&window->mappings, memory_order_relaxed);
+
+		if (mappings > most_mappings) {
+			most = window;
+			most_mappings = mappings;
+		}
+	}
+	return most;
+}
+
+bool s2_windows_make_room(struct s2_mm *mm)
+{
+	struct s2_window *window;
+
+	s2_mutex_lock(&mm->windows_lock);
+	window = most_mappings(mm);
+	if (window) {
+		s2_write_lock(&window->vm->mmu_lock);
+		zap_whole(window);
+		window->limit_zaps++;
+		s2_write_unlock(&window->vm->mmu_lock);
+	}
+	s2_mutex_unlock(&mm->windows_lock);
+	return window;
+}
+
+/* What all windows may use: half of what the kernel allows, the rest is for the program. */
+static uint64_t read_limit(void)
+{
+	FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+	unsigned long limit;
+
+	if (!file)
+		return MAX_MAP_COUNT / 2;
+	if (fscanf(file, "%lu", &limit) != 1)
+		limit = MAX_MAP_COUNT;
+	fclose(file);
+	return limit / 2;
+}
+
+void s2_window_link(struct s2_window *window)
+{
+	struct s2_vm *vm = window->vm;
+	struct s2_mm *mm = vm->mm;
+	uint64_t limit = read_limit();
+
+	s2_mutex_lock(&mm->windows_lock);
+	if (!mm->window_limit)
+		mm->window_limit = limit;
+	window->next_of_mm = mm->windows;
+	if (mm->windows)
+		mm->windows->prev_of_mm = window;
+	mm->windows = window;
+	s2_write_lock(&vm->mmu_lock);
+	add_mappings(window, 1);
+	window->next = vm->windows;
+	vm->windows = window;
+	for (unsigned i = 0; i < S2_WINDOW_FAULTERS; i++)
+		s2_mmu_lock_add_reader(&vm->mmu_lock, &window->faulters[i].state.reader);
+	s2_write_unlock(&vm->mmu_lock);
+	s2_mutex_unlock(&mm->windows_lock);
+}
+
+void s2_window_add_counts(struct s2_window *window, struct s2_fault_counts *sum)
+{
+	for (unsigned i = 0; i < S2_WINDOW_FAULTERS; i++)
+		s2_fault_counts_add(sum, &window->faulters[i].state.counts);
+}
+
+static void unlink_from_vm(struct s2_window *window)
+{
+	struct s2_window **link = &window->vm->windows;
+
+	while (*link != window)
+		link = &(*link)->next;
+	*link = window->next;
+}
+
+static void unlink_from_mm(struct s2_window *window)
+{
+	if (window->prev_of_mm)
+		window->prev_of_mm->next_of_mm = window->next_of_mm;
+	else
+		window->vm->mm->windows = window->next_of_mm;
+	if (window->next_of_mm)
+		window->next_of_mm->prev_of_mm = window->prev_of_mm;
+}
+
+void s2_window_unlink(struct s2_window *window)
+{
+	struct s2_vm *vm = window->vm;
+
+	s2_mutex_lock(&vm->mm->windows_lock);
+	unlink_from_mm(window);
+	s2_write_lock(&vm->mmu_lock);
+	zap_whole(window);
+	add_mappings(window, (uint64_t)-1);
+	unlink_from_vm(window);
+	for (unsigned i = 0; i < S2_WINDOW_FAULTERS; i++)
+		s2_mmu_lock_remove_reader(&vm->mmu_lock, &window->faulters[i].state.reader);
+	s2_window_add_counts(window, &vm->past);
+	s2_write_unlock(&vm->mmu_lock);
+	s2_mutex_unlock(&vm->mm->windows_lock);
+}
+
+static uint64_t table_size(const struct s2_window *window)
+{
+	return window->npages * sizeof(window->spte[0]) +
+	       ((window->npages >> S2_WINDOW_CHUNK_SHIFT) + 1) * sizeof(window->present[0]);
+}
+
+/* Not from the allocator: of a sparse window only what is used shall take memory. */
+static int reserve_table(struct s2_window *window)
+{
+	void *table = mmap(NULL, table_size(window), PROT_READ | PROT_WRITE, VOID_FLAGS, -1, 0);
+
+	if (table == MAP_FAILED)
+		return -errno;
+	window->spte = table;
+	window->present = (void *)(window->spte + window->npages);
+	return 0;
+}
+
+static bool map_guard(char *addr)
+{
+	/* Of a file of its own, so that it is one mapping with nobody. */
+	return mmap(addr, S2_PAGE_SIZE, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
+	       MAP_FAILED;
+}
+
+/* With a guard on both sides, and as far from 2 MiB as the guest's addresses are. */
+static int reserve_addresses(struct s2_window *window)
+{
+	uint64_t size = window->npages << S2_PAGE_SHIFT;
+	uint64_t reserved = size + HUGE_SIZE + 2 * S2_PAGE_SIZE;
+	uint64_t offset = (window->gfn << S2_PAGE_SHIFT) & (HUGE_SIZE - 1);
+	char *start = mmap(NULL, reserved, PROT_NONE, VOID_FLAGS, -1, 0), *addr;
+	int ret;
+
+	if (start == MAP_FAILED)
+		return -errno;
+	addr = start + S2_PAGE_SIZE;
+	addr += (offset - (uintptr_t)addr) & (HUGE_SIZE - 1);
+	if (!map_guard(addr - S2_PAGE_SIZE) || !map_guard(addr + size)) {
+		ret = -errno;
+		munmap(start, reserved);
+		return ret;
+	}
+	if (addr - S2_PAGE_SIZE > start)
+		munmap(start, (size_t)(addr - S2_PAGE_SIZE - start));
+	if (addr + size + S2_PAGE_SIZE < start + reserved)
+		munmap(addr + size + S2_PAGE_SIZE,
+		       (size_t)(start + reserved - (addr + size + S2_PAGE_SIZE)));
+	window->addr = addr;
+	return 0;
+}
+
+int s2_window_reserve(struct s2_window *window)
+{
+	int ret = reserve_table(window);
+
+	if (ret)
+		return ret;
+	ret = reserve_addresses(window);
+	if (ret)
+		munmap(window->spte, table_size(window));
+	return ret;
+}
+
+void s2_window_unreserve(struct s2_window *window)
+{
+	munmap(window->addr - S2_PAGE_SIZE,
+	       (window->npages << S2_PAGE_SHIFT) + 2 * S2_PAGE_SIZE);
+	munmap(window->spte, table_size(window));
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The second kind of stage-2 mapping: a flat array of SPTEs for a range of gfns, each of which
+ * is what the process has mapped at the page's place in a stretch of addresses. What the
+ * handlers of the notifier do to SPTEs is done to these by the same functions (spte.c),
+ * and their mappings follow before mmu_lock is dropped.
+ *
+ * There is no accessed bit that we could see: a page whose SPTE has none is mapped so that it
+ * cannot be accessed, and the next access is a fault.
+ */
+#ifndef S2_MMU_WINDOW_H
+#define S2_MMU_WINDOW_H
+
+#include "memslot/vm.h"
+#include "mmu/fault.h"
+#include "mmu/table.h"
+
+#include <stage2/window.h>
+
+/* Nothing of a chunk without a present SPTE is looked at. */
+#define S2_WINDOW_CHUNK_SHIFT 9
+
+/* So many threads' faults at once; more wait for each other. */
+#define S2_WINDOW_FAULTERS 8
+
+/* Who faults in a window is no vCPU, and uses what a vCPU would bring for the time of one fault. */
+struct s2_window_faulter {
+	struct s2_mutex lock;
+	struct s2_fault_state state;
+} __attribute__((aligned(64)));
+
+/*
+ * @lock:     faults hold mmu_lock shared; so this makes an SPTE and its mapping one. Zaps, which
+ *            hold mmu_lock for write, do without.
+ * @spte:     of each page; @present: how many of each chunk are present. Both changed with
+ *            mmu_lock for write, or shared with @lock.
+ * @mappings: the kernel's, in the window; changed as @spte, read by all.
+ * @next:     of the VM's, under its mmu_lock; @next_of_mm: under windows_lock.
+ */
+struct s2_window {
+	struct s2_vm *vm;
+	char *addr;
+	uint64_t gfn;
+	uint64_t npages;
+	_Atomic uint64_t *spte;
+	uint16_t *present;
+	struct s2_mutex lock;
+	_Atomic uint64_t mappings;
+	uint64_t limit_zaps;
+	struct s2_window *next;
+	struct s2_window *next_of_mm;
+	struct s2_window *prev_of_mm;
+	struct s2_window_faulter faulters[S2_WINDOW_FAULTERS];
+};
+
+/* Reserves the addresses, and memory for the SPTEs. 0 or -errno. */
+int s2_window_reserve(struct s2_window *window);
+/* The reverse; nothing is mapped any more. */
+void s2_window_unreserve(struct s2_window *window);
+
+/* Makes it one of its VM's, and of its s2_mm's; and no longer, with its pages zapped. Take mmu_lock. */
+void s2_window_link(struct s2_window *window);
+void s2_window_unlink(struct s2_window *window);
+
+/*
+ * Maps @n pages from @gfn on, with SPTEs from @spte on, 4 KiB apart, as far as they are in the
+ * window, and sets *@made to how many of them were not present before. -EBUSY: another page is in the
+ * way, which has to be zapped; -ENOSPC: there are too many mappings; or what the provider's backing() says.
+ * The caller holds mmu_lock, shared at least.
+ */
+int s2_window_install(struct s2_window *window, uint64_t gfn, uint64_t n, uint64_t spte,
+		      uint64_t *made);
+
+/*
+ * As s2_table_for_each_leaf(), of all windows of @vm. Their translations are gone from
+ * every core when it returns: the answers of visits that only say that a flush is due are for nobody.
+ */
+bool s2_windows_for_each_leaf(struct s2_vm *vm, uint64_t start, uint64_t end,
+			      const struct s2_leaf_visit *visit);
+
+/* What its faults have done, added to @sum. */
+void s2_window_add_counts(struct s2_window *window, struct s2_fault_counts *sum);
+
+/* Zaps the window that has most mappings, of all of @mm's; false if none has any. Takes locks. */
+bool s2_windows_make_room(struct s2_mm *mm);
+
+#endif /* S2_MMU_WINDOW_H */
