@@ -47,6 +47,8 @@ struct s2_page {
 	void *addr;     /* host address of the page's first byte, aligned to 1 << shift */
 	unsigned shift; /* S2_PAGE_SHIFT or S2_HUGE_SHIFT */
 	bool writable;  /* the guest may write to it without another fault() */
+	unsigned after; /* so many pages of 4 KiB after it are as it is, each behind the other in
+			   memory: a window maps them at once. 0 will do, and is best with 2 MiB */
 };
 
 /*
@@ -67,9 +69,8 @@ struct s2_backing {
  *         sleep; several calls run at once. Returns 0 or a negative errno, which
  *         the vCPU's caller gets to see. What it returns may be stale by then:
  *         the library throws it away if an invalidation overlapped.
- * @backing: where what fault() found at @addr comes from; the same that holds of a page holds of
- *         those after it in 2 MiB that were found as one. Called with locks held, must not
- *         sleep. Returns 0 or a negative errno. NULL: there are no windows (window.h).
+ * @backing: where what fault() found at @addr comes from; pages that were found together follow
+ *         each other there as well. Called with locks held, must not sleep. Returns 0 or a negative errno. NULL: there are no windows (window.h).
  */
 struct s2_provider_ops {
 	const char *name;

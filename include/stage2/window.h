@@ -64,8 +64,9 @@ S2_API void *s2_window_addr(const struct s2_window *window);
  * Makes SIGSEGV the library's, once for the process: those of windows become faults, any other goes to
  * the handler that was there before, with the signals blocked that it asked for; so does one
  * of a window that cannot be resolved, about which s2_window_error() tells. A handler that is
- * installed later has to pass on to this one what it does not know.
- * Calling it again does nothing. -errno of sigaction(2). Does not sleep.
+ * installed later has to pass on to this one what it does not know; or the function is
+ * called again, and makes it the one that was there before. If this one's is in place, that
+ * does nothing. -ENOMEM; -errno of sigaction(2). Does not sleep beyond allocating.
  */
 S2_API int s2_window_handle_signals(void);
 

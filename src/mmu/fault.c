@@ -188,24 +188,40 @@ static uint64_t spte_flags(const struct s2_memslot *slot, bool writable, unsigne
 	return access == S2_ACCESS_WRITE ? spte | S2_SPTE_DIRTY : spte;
 }
 
-/* What is to be installed: one page, or 2 MiB, of which @spte is the first page's. */
-struct s2_mapping {
-	uint64_t spte;
-	bool huge;
-};
+/*
+ * Of the pages that the provider has found after this one, those that the memslot has, too.
+ * None with a log, where a page becomes writable by being written to.
+ */
+static uint64_t count_after(const struct s2_memslot *slot, uint64_t gfn, const struct s2_page *page)
+{
+	uint64_t left = slot->base_gfn + slot->npages - gfn - 1;
+	uint64_t n = page->after < left ? page->after : left;
+	uint64_t hva = s2_memslot_gfn_to_hva(slot, gfn + 1);
+
+	if (!n || page->shift != S2_PAGE_SHIFT || s2_memslot_logs_dirty(slot) ||
+	    s2_mmu_invalidating(slot->vm, hva, hva + (n << S2_PAGE_SHIFT)))
+		return 0;
+	return n;
+}
 
 static struct s2_mapping make_mapping(const struct s2_memslot *slot, uint64_t gfn,
 				      const struct s2_page *page, unsigned access)
 {
-	struct s2_mapping mapping = {
-		.spte = (uintptr_t)page->addr | spte_flags(slot, page->writable, access),
-		.huge = fits_huge(slot, gfn, page),
-	};
+	uint64_t in_page = s2_memslot_gfn_to_hva(slot, gfn) & ((UINT64_C(1) << page->shift) - 1);
+	uint64_t spte = (uintptr_t)page->addr | spte_flags(slot, page->writable, access);
 
-	if (!mapping.huge)
-		mapping.spte += s2_memslot_gfn_to_hva(slot, gfn) &
-				((UINT64_C(1) << page->shift) - 1);
-	return mapping;
+	if (fits_huge(slot, gfn, page))
+		return (struct s2_mapping){
+			.gfn = gfn & ~(HUGE_PAGES - 1),
+			.n = HUGE_PAGES,
+			.spte = spte,
+			.huge = true,
+		};
+	return (struct s2_mapping){
+		.gfn = gfn,
+		.n = 1 + count_after(slot, gfn, page),
+		.spte = spte + in_page,
+	};
 }
 
 /*
@@ -248,15 +264,14 @@ static int install_in_table(struct s2_vm *vm, struct s2_fault_state *state, uint
 static int install_in_window(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn,
 			     const struct s2_mapping *mapping)
 {
-	uint64_t first = mapping->huge ? gfn & ~(HUGE_PAGES - 1) : gfn, made;
+	uint64_t made;
 	int ret;
 
 	if (S2_MUTANT(WINDOW_MAPPED_UNLOCKED)) {
 		s2_read_unlock(&vm->mmu_lock, &state->reader);
 		s2_schedule_point(S2_STEP_FAULT_CHECKED);
 	}
-	ret = s2_window_install(state->window, first, mapping->huge ? HUGE_PAGES : 1,
-				mapping->spte, &made);
+	ret = s2_window_install(state->window, gfn, mapping, &made);
 	if (S2_MUTANT(WINDOW_MAPPED_UNLOCKED))
 		s2_read_lock(&vm->mmu_lock, &state->reader);
 	if (!ret)

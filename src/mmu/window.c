@@ -31,9 +31,12 @@
 /* What tells one mapping from another; none is 0. */
 static uint64_t mapping_of(uint64_t spte)
 {
-	if (!s2_spte_present(spte))
+	bool accessed = spte & S2_SPTE_ACCESSED;
+
+	/* A page of zeroes that cannot be accessed is to the kernel what nothing is. */
+	if (!s2_spte_present(spte) || ((spte & S2_SPTE_ZERO) && !accessed))
 		return 0;
-	if (!(spte & S2_SPTE_ACCESSED))
+	if (!accessed)
 		spte &= ~S2_SPTE_WRITABLE;
 	return spte & ~(S2_SPTE_DIRTY | S2_SPTE_LEAF);
 }
@@ -106,13 +109,18 @@ static int map_void(struct s2_window *window, uint64_t page, uint64_t n)
  * @n pages that share a mapping, the first of which is @mapping. Not populated: that takes the
  * process's mmap_lock once more, the access that is waiting does not.
  */
-static int map_pages(struct s2_window *window, uint64_t page, uint64_t n, uint64_t mapping,
-		     const struct s2_backing *backing)
+static int map_pages(struct s2_window *window, uint64_t page, uint64_t n, uint64_t mapping)
 {
-	int flags = mapping & S2_SPTE_ZERO ? VOID_FLAGS : MAP_SHARED;
-	void *mapped = mmap(addr_of(window, page), n << S2_PAGE_SHIFT, protection(mapping),
-			    flags | MAP_FIXED, backing->fd, (off_t)backing->offset);
+	struct s2_mm *mm = window->vm->mm;
+	struct s2_backing backing;
+	void *mapped;
+	int ret = mm->provider->backing(mm->provider_ctx, (void *)s2_spte_addr(mapping), &backing);
 
+	if (ret)
+		return ret;
+	mapped = mmap(addr_of(window, page), n << S2_PAGE_SHIFT, protection(mapping),
+		      MAP_FIXED | (backing.fd < 0 ? VOID_FLAGS : MAP_SHARED), backing.fd,
+		      (off_t)backing.offset);
 	return mapped == MAP_FAILED ? -errno : 0;
 }
 
@@ -257,17 +265,55 @@ bool s2_windows_for_each_leaf(struct s2_vm *vm, uint64_t start, uint64_t end,
 	return ret;
 }
 
-/* May the pages be where those are that the provider found? */
-static bool in_the_way(const struct s2_window *window, uint64_t page, uint64_t n, uint64_t spte)
-{
-	for (uint64_t i = 0; i < n; i++) {
-		uint64_t old = spte_at(window, page + i);
+/* Pages [first, end) that a fault at @page may map at once, of which @spte is what @page will be. */
+struct s2_window_fault {
+	uint64_t first;
+	uint64_t end;
+	uint64_t page;
+	uint64_t spte;
+};
 
-		if (s2_spte_present(old) &&
-		    s2_spte_addr(old) != s2_spte_addr(spte) + (i << S2_PAGE_SHIFT))
-			return true;
-	}
-	return false;
+static uint64_t new_spte(const struct s2_window_fault *fault, uint64_t page)
+{
+	return fault->spte + ((page - fault->page) << S2_PAGE_SHIFT);
+}
+
+static bool same_place(const struct s2_window *window, const struct s2_window_fault *fault,
+		       uint64_t page)
+{
+	return s2_spte_addr(spte_at(window, page)) == s2_spte_addr(new_spte(fault, page));
+}
+
+/* Neither is another page in the way, nor can it be used already. */
+static bool may_join(const struct s2_window *window, const struct s2_window_fault *fault,
+		     uint64_t page)
+{
+	uint64_t old = spte_at(window, page);
+
+	return !s2_spte_present(old) ||
+	       (!(old & S2_SPTE_ACCESSED) && same_place(window, fault, page));
+}
+
+/* As far as they may, and stay together with the one that is asked for. */
+static void choose_pages(const struct s2_window *window, struct s2_window_fault *fault)
+{
+	uint64_t first = fault->page, end = fault->page + 1;
+
+	while (first > fault->first && may_join(window, fault, first - 1))
+		first--;
+	while (end < fault->end && may_join(window, fault, end))
+		end++;
+	fault->first = first;
+	fault->end = end;
+}
+
+/* Are all mapped already, and only must not be used? */
+static bool all_mapped(const struct s2_window *window, const struct s2_window_fault *fault)
+{
+	for (uint64_t page = fault->first; page < fault->end; page++)
+		if (!same_place(window, fault, page))
+			return false;
+	return true;
 }
 
 static bool too_many(struct s2_mm *mm)
@@ -277,74 +323,78 @@ static bool too_many(struct s2_mm *mm)
 	       mm->window_limit;
 }
 
-static void set_sptes(struct s2_window *window, uint64_t page, uint64_t n, uint64_t spte,
-		      uint64_t *made)
+static int change_mapping(struct s2_window *window, const struct s2_window_fault *fault)
 {
-	uint64_t borders = count_borders(window, page, page + n + 1);
-
-	*made = 0;
-	for (uint64_t i = 0; i < n; i++) {
-		*made += !s2_spte_present(spte_at(window, page + i));
-		set_spte(window, page + i, spte + (i << S2_PAGE_SHIFT));
-	}
-	add_mappings(window, count_borders(window, page, page + n + 1) - borders);
-}
-
-/* What is there becomes @n pages from @spte on. */
-static int change_mapping(struct s2_window *window, uint64_t page, uint64_t n, uint64_t spte,
-			  const struct s2_backing *backing)
-{
-	uint64_t old = mapping_of(spte_at(window, page)), new = mapping_of(spte);
+	uint64_t mapping = mapping_of(new_spte(fault, fault->first)), n = fault->end - fault->first;
 	int ret;
 
-	if (n == 1 && new == old)
+	/* Somebody else's fault has been faster. */
+	if (n == 1 && mapping == mapping_of(spte_at(window, fault->page)))
 		return 0;
 	if (too_many(window->vm->mm))
 		return -ENOSPC;
-	if (n == 1 && old && s2_spte_addr(new) == s2_spte_addr(old))
-		ret = protect_pages(window, page, n, protection(new));
+	if (all_mapped(window, fault))
+		ret = protect_pages(window, fault->first, n, protection(mapping));
 	else
-		ret = map_pages(window, page, n, new, backing);
+		ret = map_pages(window, fault->first, n, mapping);
 	return ret == -ENOMEM ? -ENOSPC : ret;
 }
 
-static int install_locked(struct s2_window *window, uint64_t page, uint64_t n, uint64_t spte,
-			  uint64_t *made)
+static uint64_t set_sptes(struct s2_window *window, const struct s2_window_fault *fault)
+{
+	uint64_t borders = count_borders(window, fault->first, fault->end + 1), made = 0;
+
+	for (uint64_t page = fault->first; page < fault->end; page++) {
+		made += !s2_spte_present(spte_at(window, page));
+		set_spte(window, page, new_spte(fault, page));
+	}
+	add_mappings(window, count_borders(window, fault->first, fault->end + 1) - borders);
+	return made;
+}
+
+static int install_locked(struct s2_window *window, struct s2_window_fault *fault, uint64_t *made)
 {
 	const struct s2_mm *mm = window->vm->mm;
-	struct s2_backing backing = { .fd = -1 };
+	uint64_t old = spte_at(window, fault->page);
+	struct s2_backing backing;
 	int ret;
 
 	S2_ASSERT_HELD(&window->lock);
-	if (in_the_way(window, page, n, spte))
+	if (s2_spte_present(old) && !same_place(window, fault, fault->page))
 		return -EBUSY;
-	ret = mm->provider->backing(mm->provider_ctx, (void *)s2_spte_addr(spte), &backing);
+	ret = mm->provider->backing(mm->provider_ctx, (void *)s2_spte_addr(fault->spte), &backing);
 	if (ret)
 		return ret;
 	if (backing.fd < 0)
-		spte |= S2_SPTE_ZERO;
-	/* Another fault may have made it writable, which this one does not ask for. */
-	if (n == 1)
-		spte |= spte_at(window, page) & S2_SPTE_FLAGS;
-	ret = change_mapping(window, page, n, spte, &backing);
+		fault->spte |= S2_SPTE_ZERO;
+	/* A fault before this one may have made it writable, which this one does not ask for. */
+	if (old & ~fault->spte & S2_SPTE_WRITABLE) {
+		fault->spte |= S2_SPTE_WRITABLE;
+		fault->first = fault->page;
+		fault->end = fault->page + 1;
+	}
+	choose_pages(window, fault);
+	ret = change_mapping(window, fault);
 	if (!ret)
-		set_sptes(window, page, n, spte, made);
+		*made = set_sptes(window, fault);
 	return ret;
 }
 
-int s2_window_install(struct s2_window *window, uint64_t gfn, uint64_t n, uint64_t spte,
+int s2_window_install(struct s2_window *window, uint64_t gfn, const struct s2_mapping *mapping,
 		      uint64_t *made)
 {
-	uint64_t skip = gfn < window->gfn ? window->gfn - gfn : 0;
-	uint64_t page = gfn + skip - window->gfn;
+	uint64_t end = mapping->gfn + mapping->n - window->gfn;
+	struct s2_window_fault fault = {
+		.first = mapping->gfn > window->gfn ? mapping->gfn - window->gfn : 0,
+		.end = end < window->npages ? end : window->npages,
+		.page = gfn - window->gfn,
+		.spte = mapping->spte + ((gfn - mapping->gfn) << S2_PAGE_SHIFT),
+	};
 	int ret;
 
 	S2_ASSERT_MMU_LOCK(&window->vm->mmu_lock);
-	n -= skip;
-	if (n > window->npages - page)
-		n = window->npages - page;
 	s2_mutex_lock(&window->lock);
-	ret = install_locked(window, page, n, spte + (skip << S2_PAGE_SHIFT), made);
+	ret = install_locked(window, &fault, made);
 	s2_mutex_unlock(&window->lock);
 	return ret;
 }

@@ -63,12 +63,23 @@ void s2_window_link(struct s2_window *window);
 void s2_window_unlink(struct s2_window *window);
 
 /*
- * Maps @n pages from @gfn on, with SPTEs from @spte on, 4 KiB apart, as far as they are in the
- * window, and sets *@made to how many of them were not present before. -EBUSY: another page is in the
- * way, which has to be zapped; -ENOSPC: there are too many mappings; or what the provider's backing() says.
- * The caller holds mmu_lock, shared at least.
+ * What a fault installs: @n pages from @gfn on, of which @spte is the first one's, and the others'
+ * 4 KiB apart. More than one if they were found together, @huge if they are 2 MiB.
  */
-int s2_window_install(struct s2_window *window, uint64_t gfn, uint64_t n, uint64_t spte,
+struct s2_mapping {
+	uint64_t gfn;
+	uint64_t n;
+	uint64_t spte;
+	bool huge;
+};
+
+/*
+ * Maps the page at @gfn, which is one of *@mapping, and as many of the others as are in the window and
+ * nothing is in the way of; sets *@made to how many of them were not present before. -EBUSY: another
+ * page is in the way, which has to be zapped; -ENOSPC: there are too many mappings; or what the provider's
+ * backing() says. The caller holds mmu_lock, shared at least.
+ */
+int s2_window_install(struct s2_window *window, uint64_t gfn, const struct s2_mapping *mapping,
 		      uint64_t *made);
 
 /*

@@ -214,6 +214,32 @@ int s2_pool_page_in(struct s2_pool *pool, struct s2_pool_region *region, struct 
 	return 0;
 }
 
+/* So many pages are offered along with the one that is asked for. */
+#define FAULT_AROUND 15u
+
+/*
+ * How many pages after one that is RESIDENT are so as well, in the frames after its own. They are
+ * not locked by us, nor may they be by others: who is taking one away has invalidated it
+ * already, maybe, before the fault's look at the sequence. Who locks it after us will
+ * invalidate it, and the fault finds out.
+ */
+static unsigned count_neighbours(struct s2_pool_region *region, struct s2_pool_page *page,
+				 uint32_t frame)
+{
+	uint64_t left = (uint64_t)(&region->pages[region->npages] - page) - 1;
+	unsigned n = 0;
+
+	while (n < FAULT_AROUND && n < left) {
+		/* Acquire: after the sequence, which the fault has read before. */
+		uint64_t word = atomic_load_explicit(&page[n + 1].word, memory_order_acquire);
+
+		if ((word & ~S2_POOL_MERGEABLE) != s2_pool_resident_word(frame + n + 1))
+			break;
+		n++;
+	}
+	return n;
+}
+
 /* What vCPUs may map for the page, which is locked. */
 static struct s2_page describe(struct s2_pool *pool, struct s2_pool_region *region,
 			       struct s2_pool_page *page, uint64_t word, uint32_t frame)
@@ -227,7 +253,12 @@ static struct s2_page describe(struct s2_pool *pool, struct s2_pool_region *regi
 			.shift = S2_HUGE_SHIFT,
 			.writable = true,
 		};
-	return (struct s2_page){ .addr = addr, .shift = S2_PAGE_SHIFT, .writable = own };
+	return (struct s2_page){
+		.addr = addr,
+		.shift = S2_PAGE_SHIFT,
+		.writable = own,
+		.after = own ? count_neighbours(region, page, frame) : 0,
+	};
 }
 
 static int pool_fault(void *ctx, uint64_t hva, unsigned access, struct s2_page *found)

@@ -25,19 +25,27 @@
 #include <unistd.h>
 
 /*
- * @lock:     protects the changing of @root and @nodes, and the installation.
+ * What was there before us. Never freed: who is being called by it stays in it as long as he likes.
+ *
+ * @spent: it wanted to be called once only, and was.
+ * @older: one that we took the place of before.
+ */
+struct previous_action {
+	struct sigaction action;
+	_Atomic bool spent;
+	struct previous_action *older;
+};
+
+/*
+ * @lock:     protects the changing of the others.
  * @root:     of the windows by address.
  * @nodes:    for the updates of @root; a removal needs no more than an insertion has left there.
- * @previous: constant once @installed.
- * @spent:    it wanted to be called once only, and was.
  */
 static struct {
 	struct s2_mutex lock;
 	_Atomic(struct s2_itree_node *) root;
 	struct s2_itree_reserve nodes;
-	bool installed;
-	struct sigaction previous;
-	_Atomic bool spent;
+	_Atomic(struct previous_action *) previous;
 } signals = { .lock = { .rank = S2_RANK_WINDOWS } };
 
 static _Thread_local int fault_error;
@@ -142,31 +150,35 @@ static void take_default(int sig, siginfo_t *info, bool again)
 }
 
 /* With the signals blocked that would be, had the kernel called it. Ours unblocks them. */
-static void call_previous(int sig, siginfo_t *info, void *context)
+static void call(const struct sigaction *action, int sig, siginfo_t *info, void *context)
 {
-	sigset_t blocked = signals.previous.sa_mask;
+	sigset_t blocked = action->sa_mask;
 
-	if (!(signals.previous.sa_flags & SA_NODEFER))
+	if (!(action->sa_flags & SA_NODEFER))
 		sigaddset(&blocked, sig);
 	pthread_sigmask(SIG_BLOCK, &blocked, NULL);
-	if (signals.previous.sa_flags & SA_SIGINFO)
-		signals.previous.sa_sigaction(sig, info, context);
+	if (action->sa_flags & SA_SIGINFO)
+		action->sa_sigaction(sig, info, context);
 	else
-		signals.previous.sa_handler(sig);
+		action->sa_handler(sig);
 }
 
 static void pass_on(int sig, siginfo_t *info, void *context, bool in_window)
 {
-	bool once = signals.previous.sa_flags & SA_RESETHAND;
+	/* Acquire pairs with the release in install(). */
+	struct previous_action *previous =
+		atomic_load_explicit(&signals.previous, memory_order_acquire);
+	const struct sigaction *action = &previous->action;
+	bool once = action->sa_flags & SA_RESETHAND;
 	bool fault = info->si_code > 0;
 
-	if (signals.previous.sa_handler == SIG_IGN && !fault)
+	if (action->sa_handler == SIG_IGN && !fault)
 		return;
-	if (signals.previous.sa_handler == SIG_DFL || signals.previous.sa_handler == SIG_IGN ||
-	    (once && atomic_exchange_explicit(&signals.spent, true, memory_order_relaxed)))
+	if (action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN ||
+	    (once && atomic_exchange_explicit(&previous->spent, true, memory_order_relaxed)))
 		take_default(sig, info, fault && !in_window);
 	else
-		call_previous(sig, info, context);
+		call(action, sig, info, context);
 }
 
 static void handle(int sig, siginfo_t *info, void *context)
@@ -186,28 +198,46 @@ static void handle(int sig, siginfo_t *info, void *context)
 }
 
 /* SA_NODEFER: what a provider does in a fault may be an access to another s2_mm's window. */
-static int install(void)
+static int install(struct previous_action *previous)
 {
 	struct sigaction action = { .sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_NODEFER };
 
-	if (sigaction(SIGSEGV, NULL, &signals.previous))
-		return -errno;
+	S2_ASSERT_HELD(&signals.lock);
 	/* On the stack that the previous handler counts on: it may be there for overflows. */
-	action.sa_flags |= signals.previous.sa_flags & (SA_ONSTACK | SA_RESTART);
+	action.sa_flags |= previous->action.sa_flags & (SA_ONSTACK | SA_RESTART);
 	sigemptyset(&action.sa_mask);
-	return sigaction(SIGSEGV, &action, NULL) ? -errno : 0;
+	previous->older = atomic_load_explicit(&signals.previous, memory_order_relaxed);
+	/* Release: before the first signal, on whatever thread. Pairs with pass_on(). */
+	atomic_store_explicit(&signals.previous, previous, memory_order_release);
+	if (!sigaction(SIGSEGV, &action, NULL))
+		return 0;
+	atomic_store_explicit(&signals.previous, previous->older, memory_order_release);
+	return -errno;
+}
+
+static bool is_ours(const struct sigaction *action)
+{
+	return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == handle;
 }
 
 int s2_window_handle_signals(void)
 {
-	int ret = 0;
+	struct previous_action *previous =
+		s2_zalloc(&s2_libc_allocator, sizeof(*previous), sizeof(void *));
+	int ret;
 
+	if (!previous)
+		return -ENOMEM;
 	s2_mutex_lock(&signals.lock);
-	if (!signals.installed)
-		ret = install();
-	signals.installed |= !ret;
+	ret = sigaction(SIGSEGV, NULL, &previous->action) ? -errno : 0;
+	if (!ret && is_ours(&previous->action))
+		ret = -EALREADY;
+	if (!ret)
+		ret = install(previous);
 	s2_mutex_unlock(&signals.lock);
-	return ret;
+	if (ret)
+		s2_free(&s2_libc_allocator, previous);
+	return ret == -EALREADY ? 0 : ret;
 }
 
 int s2_window_error(void)
