@@ -11,8 +11,7 @@
 
 /* The order in which locks may be taken: only ever a higher rank (docs/locking.md). */
 enum s2_lock_rank {
-	S2_RANK_WINDOW_FAULTER = 1,
-	S2_RANK_POOL_REGIONS,
+	S2_RANK_POOL_REGIONS = 1,
 	S2_RANK_POOL_AGING,
 	S2_RANK_POOL_MERGE,
 	S2_RANK_POOL_COMPACT,
@@ -22,6 +21,7 @@ enum s2_lock_rank {
 	S2_RANK_SLOTS_LOCK,
 	S2_RANK_GATE,
 	S2_RANK_WINDOWS,
+	S2_RANK_WINDOW_READER,
 	S2_RANK_MMU_LOCK,
 	S2_RANK_WINDOW,
 	S2_RANK_INDEX_LOCK,

@@ -261,24 +261,6 @@ static int install_in_table(struct s2_vm *vm, struct s2_fault_state *state, uint
 	return 0;
 }
 
-static int install_in_window(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn,
-			     const struct s2_mapping *mapping)
-{
-	uint64_t made;
-	int ret;
-
-	if (S2_MUTANT(WINDOW_MAPPED_UNLOCKED)) {
-		s2_read_unlock(&vm->mmu_lock, &state->reader);
-		s2_schedule_point(S2_STEP_FAULT_CHECKED);
-	}
-	ret = s2_window_install(state->window, gfn, mapping, &made);
-	if (S2_MUTANT(WINDOW_MAPPED_UNLOCKED))
-		s2_read_lock(&vm->mmu_lock, &state->reader);
-	if (!ret)
-		s2_count(&state->counts.leaves_made[0], made);
-	return ret;
-}
-
 static int install(struct s2_vm *vm, struct s2_fault_state *state, const struct s2_memslot *slot,
 		   uint64_t gfn, const struct s2_page *page, unsigned access)
 {
@@ -293,7 +275,7 @@ static int install(struct s2_vm *vm, struct s2_fault_state *state, const struct 
 	 */
 	if (dirty && !S2_MUTANT(DIRTY_AFTER_SPTE))
 		s2_memslot_mark_dirty(slot, gfn);
-	ret = state->window ? install_in_window(vm, state, gfn, &mapping) :
+	ret = state->window ? s2_window_install(state->window, gfn, &mapping) :
 			      install_in_table(vm, state, gfn, &mapping);
 	s2_schedule_point(S2_STEP_FAULT_INSTALLED);
 	if (!ret && dirty && S2_MUTANT(DIRTY_AFTER_SPTE))
@@ -317,30 +299,62 @@ static void make_way(struct s2_vm *vm, uint64_t gfn)
 }
 
 /* Maps @page, or with NULL only finds out whether the provider's error still counts. */
-static int map_page(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn, unsigned access,
-		    const struct s2_target *target, uint32_t seq, const struct s2_page *page)
+static int map_locked(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn,
+		      unsigned access, const struct s2_target *target, uint32_t seq,
+		      const struct s2_page *page)
+{
+	const struct s2_memslot *slot = still_valid(vm, gfn, target, seq);
+
+	S2_ASSERT_MMU_LOCK(&vm->mmu_lock);
+	s2_schedule_point(S2_STEP_FAULT_CHECKED);
+	if (!slot)
+		return RETRY;
+	if (atomic_load_explicit(&vm->mm->released, memory_order_relaxed))
+		return -EFAULT;
+	return page ? install(vm, state, slot, gfn, page, access) : 0;
+}
+
+/* A mutant: the check was made under mmu_lock, the mapping is not. */
+static int install_late(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn,
+			unsigned access, const struct s2_page *page)
 {
 	const struct s2_memslot *slot;
 	int ret = RETRY;
 
-	s2_read_lock(&vm->mmu_lock, &state->reader);
-	s2_rcu_read_lock();
-	slot = still_valid(vm, gfn, target, seq);
 	s2_schedule_point(S2_STEP_FAULT_CHECKED);
-	if (slot && atomic_load_explicit(&vm->mm->released, memory_order_relaxed))
-		ret = -EFAULT;
-	else if (slot && page)
+	s2_rcu_read_lock();
+	slot = s2_gfn_to_memslot(vm, gfn);
+	if (slot)
 		ret = install(vm, state, slot, gfn, page, access);
-	else if (slot)
-		ret = 0;
 	s2_rcu_read_unlock();
-	s2_read_unlock(&vm->mmu_lock, &state->reader);
+	return ret;
+}
+
+static int map_page(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn, unsigned access,
+		    const struct s2_target *target, uint32_t seq, const struct s2_page *page)
+{
+	struct s2_window_reader *of_window =
+		state->window ? s2_window_reader_get(state->window) : NULL;
+	struct s2_brlock_reader *reader = of_window ? &of_window->reader : &state->reader;
+	uint64_t mappings = of_window ? s2_windows_mappings(vm->mm) : 0;
+	bool late = of_window && page && S2_MUTANT(WINDOW_MAPPED_UNLOCKED);
+	int ret;
+
+	s2_read_lock(&vm->mmu_lock, reader);
+	s2_rcu_read_lock();
+	ret = map_locked(vm, state, gfn, access, target, seq, late ? NULL : page);
+	s2_rcu_read_unlock();
+	s2_read_unlock(&vm->mmu_lock, reader);
+	if (late && !ret)
+		ret = install_late(vm, state, gfn, access, page);
+	if (of_window)
+		s2_window_reader_put(of_window);
 	count_spare(state);
 	if (ret == -EBUSY) {
 		make_way(vm, gfn);
 		ret = RETRY;
 	} else if (ret == -ENOSPC) {
-		ret = s2_windows_make_room(vm->mm) ? RETRY : -ENOMEM;
+		ret = s2_windows_make_room(vm->mm, mappings) ? RETRY : -ENOMEM;
 	}
 	return ret;
 }

@@ -12,7 +12,8 @@ struct s2_window;
  * What a vCPU brings to its faults: its side of mmu_lock, tables allocated before
  * that is taken (KVM's mmu_page_cache), and its counts.
  *
- * @window: where the page is mapped, and no tables are needed; NULL for the VM's table.
+ * @window: where the page is mapped; NULL for the VM's table. With one, @reader and the tables
+ *          are not used.
  */
 struct s2_fault_state {
 	struct s2_brlock_reader reader;

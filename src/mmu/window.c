@@ -284,14 +284,13 @@ static bool same_place(const struct s2_window *window, const struct s2_window_fa
 	return s2_spte_addr(spte_at(window, page)) == s2_spte_addr(new_spte(fault, page));
 }
 
-/* Neither is another page in the way, nor can it be used already. */
-static bool may_join(const struct s2_window *window, const struct s2_window_fault *fault,
-		     uint64_t page)
+/*
+ * Only where nothing is. One that has merely not been accessed stays so until it is: of such
+ * pages the working set is known.
+ */
+static bool may_join(const struct s2_window *window, uint64_t page)
 {
-	uint64_t old = spte_at(window, page);
-
-	return !s2_spte_present(old) ||
-	       (!(old & S2_SPTE_ACCESSED) && same_place(window, fault, page));
+	return !s2_spte_present(spte_at(window, page));
 }
 
 /* As far as they may, and stay together with the one that is asked for. */
@@ -299,28 +298,23 @@ static void choose_pages(const struct s2_window *window, struct s2_window_fault 
 {
 	uint64_t first = fault->page, end = fault->page + 1;
 
-	while (first > fault->first && may_join(window, fault, first - 1))
+	while (first > fault->first && may_join(window, first - 1))
 		first--;
-	while (end < fault->end && may_join(window, fault, end))
+	while (end < fault->end && may_join(window, end))
 		end++;
 	fault->first = first;
 	fault->end = end;
 }
 
-/* Are all mapped already, and only must not be used? */
-static bool all_mapped(const struct s2_window *window, const struct s2_window_fault *fault)
+uint64_t s2_windows_mappings(struct s2_mm *mm)
 {
-	for (uint64_t page = fault->first; page < fault->end; page++)
-		if (!same_place(window, fault, page))
-			return false;
-	return true;
+	return atomic_load_explicit(&mm->window_mappings, memory_order_relaxed);
 }
 
+/* One more in the middle of another makes two more. */
 static bool too_many(struct s2_mm *mm)
 {
-	/* One more in the middle of another makes two more. */
-	return atomic_load_explicit(&mm->window_mappings, memory_order_relaxed) + 2 >
-	       mm->window_limit;
+	return s2_windows_mappings(mm) + 2 > mm->window_limit;
 }
 
 static int change_mapping(struct s2_window *window, const struct s2_window_fault *fault)
@@ -333,8 +327,9 @@ static int change_mapping(struct s2_window *window, const struct s2_window_fault
 		return 0;
 	if (too_many(window->vm->mm))
 		return -ENOSPC;
-	if (all_mapped(window, fault))
-		ret = protect_pages(window, fault->first, n, protection(mapping));
+	/* It is there, and only must not be used. */
+	if (n == 1 && same_place(window, fault, fault->page))
+		ret = protect_pages(window, fault->page, n, protection(mapping));
 	else
 		ret = map_pages(window, fault->first, n, mapping);
 	return ret == -ENOMEM ? -ENOSPC : ret;
@@ -352,7 +347,7 @@ static uint64_t set_sptes(struct s2_window *window, const struct s2_window_fault
 	return made;
 }
 
-static int install_locked(struct s2_window *window, struct s2_window_fault *fault, uint64_t *made)
+static int install_locked(struct s2_window *window, struct s2_window_fault *fault)
 {
 	const struct s2_mm *mm = window->vm->mm;
 	uint64_t old = spte_at(window, fault->page);
@@ -376,12 +371,11 @@ static int install_locked(struct s2_window *window, struct s2_window_fault *faul
 	choose_pages(window, fault);
 	ret = change_mapping(window, fault);
 	if (!ret)
-		*made = set_sptes(window, fault);
+		s2_count(&window->counts.leaves_made[0], set_sptes(window, fault));
 	return ret;
 }
 
-int s2_window_install(struct s2_window *window, uint64_t gfn, const struct s2_mapping *mapping,
-		      uint64_t *made)
+int s2_window_install(struct s2_window *window, uint64_t gfn, const struct s2_mapping *mapping)
 {
 	uint64_t end = mapping->gfn + mapping->n - window->gfn;
 	struct s2_window_fault fault = {
@@ -394,9 +388,31 @@ int s2_window_install(struct s2_window *window, uint64_t gfn, const struct s2_ma
 
 	S2_ASSERT_MMU_LOCK(&window->vm->mmu_lock);
 	s2_mutex_lock(&window->lock);
-	ret = install_locked(window, &fault, made);
+	ret = install_locked(window, &fault);
 	s2_mutex_unlock(&window->lock);
 	return ret;
+}
+
+/* One that nobody uses, from the thread's own on; or its own, when that comes free. */
+struct s2_window_reader *s2_window_reader_get(struct s2_window *window)
+{
+	/* Threads' addresses differ by a stack at least. */
+	unsigned own = (unsigned)((s2_thread_self() * UINT64_C(0x9e3779b97f4a7c15)) >> 32) %
+		       S2_WINDOW_READERS;
+
+	for (unsigned i = 0; i < S2_WINDOW_READERS; i++) {
+		struct s2_window_reader *reader = &window->readers[(own + i) % S2_WINDOW_READERS];
+
+		if (s2_mutex_trylock(&reader->lock))
+			return reader;
+	}
+	s2_mutex_lock(&window->readers[own].lock);
+	return &window->readers[own];
+}
+
+void s2_window_reader_put(struct s2_window_reader *reader)
+{
+	s2_mutex_unlock(&reader->lock);
 }
 
 static struct s2_window *most_mappings(struct s2_mm *mm)
@@ -416,20 +432,27 @@ static struct s2_window *most_mappings(struct s2_mm *mm)
 	return most;
 }
 
-bool s2_windows_make_room(struct s2_mm *mm)
+static void give_up_pages(struct s2_window *window)
 {
-	struct s2_window *window;
+	s2_write_lock(&window->vm->mmu_lock);
+	zap_whole(window);
+	window->limit_zaps++;
+	s2_write_unlock(&window->vm->mmu_lock);
+}
+
+bool s2_windows_make_room(struct s2_mm *mm, uint64_t before)
+{
+	struct s2_window *window = NULL;
+	bool made;
 
 	s2_mutex_lock(&mm->windows_lock);
-	window = most_mappings(mm);
-	if (window) {
-		s2_write_lock(&window->vm->mmu_lock);
-		zap_whole(window);
-		window->limit_zaps++;
-		s2_write_unlock(&window->vm->mmu_lock);
-	}
+	made = s2_windows_mappings(mm) < before;
+	if (!made)
+		window = most_mappings(mm);
+	if (window)
+		give_up_pages(window);
 	s2_mutex_unlock(&mm->windows_lock);
-	return window;
+	return made || window;
 }
 
 /* What all windows may use: half of what the kernel allows, the rest is for the program. */
@@ -463,16 +486,10 @@ void s2_window_link(struct s2_window *window)
 	add_mappings(window, 1);
 	window->next = vm->windows;
 	vm->windows = window;
-	for (unsigned i = 0; i < S2_WINDOW_FAULTERS; i++)
-		s2_mmu_lock_add_reader(&vm->mmu_lock, &window->faulters[i].state.reader);
+	for (unsigned i = 0; i < S2_WINDOW_READERS; i++)
+		s2_mmu_lock_add_reader(&vm->mmu_lock, &window->readers[i].reader);
 	s2_write_unlock(&vm->mmu_lock);
 	s2_mutex_unlock(&mm->windows_lock);
-}
-
-void s2_window_add_counts(struct s2_window *window, struct s2_fault_counts *sum)
-{
-	for (unsigned i = 0; i < S2_WINDOW_FAULTERS; i++)
-		s2_fault_counts_add(sum, &window->faulters[i].state.counts);
 }
 
 static void unlink_from_vm(struct s2_window *window)
@@ -504,9 +521,9 @@ void s2_window_unlink(struct s2_window *window)
 	zap_whole(window);
 	add_mappings(window, (uint64_t)-1);
 	unlink_from_vm(window);
-	for (unsigned i = 0; i < S2_WINDOW_FAULTERS; i++)
-		s2_mmu_lock_remove_reader(&vm->mmu_lock, &window->faulters[i].state.reader);
-	s2_window_add_counts(window, &vm->past);
+	for (unsigned i = 0; i < S2_WINDOW_READERS; i++)
+		s2_mmu_lock_remove_reader(&vm->mmu_lock, &window->readers[i].reader);
+	s2_fault_counts_add(&vm->past, &window->counts);
 	s2_write_unlock(&vm->mmu_lock);
 	s2_mutex_unlock(&vm->mm->windows_lock);
 }

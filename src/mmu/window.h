@@ -20,13 +20,16 @@
 /* Nothing of a chunk without a present SPTE is looked at. */
 #define S2_WINDOW_CHUNK_SHIFT 9
 
-/* So many threads' faults at once; more wait for each other. */
-#define S2_WINDOW_FAULTERS 8
+/*
+ * Who faults in a window is no vCPU, and has no side of mmu_lock of its own: for the moment that
+ * it holds that shared it takes one of these. Not for longer: it may be waiting for somebody
+ * who faults as well.
+ */
+#define S2_WINDOW_READERS 8
 
-/* Who faults in a window is no vCPU, and uses what a vCPU would bring for the time of one fault. */
-struct s2_window_faulter {
+struct s2_window_reader {
 	struct s2_mutex lock;
-	struct s2_fault_state state;
+	struct s2_brlock_reader reader;
 } __attribute__((aligned(64)));
 
 /*
@@ -34,6 +37,7 @@ struct s2_window_faulter {
  *            hold mmu_lock for write, do without.
  * @spte:     of each page; @present: how many of each chunk are present. Both changed with
  *            mmu_lock for write, or shared with @lock.
+ * @counts:   leaves are counted with @lock held, faults when they are over.
  * @mappings: the kernel's, in the window; changed as @spte, read by all.
  * @next:     of the VM's, under its mmu_lock; @next_of_mm: under windows_lock.
  */
@@ -50,7 +54,8 @@ struct s2_window {
 	struct s2_window *next;
 	struct s2_window *next_of_mm;
 	struct s2_window *prev_of_mm;
-	struct s2_window_faulter faulters[S2_WINDOW_FAULTERS];
+	struct s2_fault_counts counts;
+	struct s2_window_reader readers[S2_WINDOW_READERS];
 };
 
 /* Reserves the addresses, and memory for the SPTEs. 0 or -errno. */
@@ -73,14 +78,16 @@ struct s2_mapping {
 	bool huge;
 };
 
+/* A side of the VM's mmu_lock, for a short time; and back. */
+struct s2_window_reader *s2_window_reader_get(struct s2_window *window);
+void s2_window_reader_put(struct s2_window_reader *reader);
+
 /*
  * Maps the page at @gfn, which is one of *@mapping, and as many of the others as are in the window and
- * nothing is in the way of; sets *@made to how many of them were not present before. -EBUSY: another
- * page is in the way, which has to be zapped; -ENOSPC: there are too many mappings; or what the provider's
- * backing() says. The caller holds mmu_lock, shared at least.
+ * nothing is in the way of. -EBUSY: another page is in the way, which has to be zapped; -ENOSPC: there are
+ * too many mappings; or what the provider's backing() says. The caller holds mmu_lock, shared at least.
  */
-int s2_window_install(struct s2_window *window, uint64_t gfn, const struct s2_mapping *mapping,
-		      uint64_t *made);
+int s2_window_install(struct s2_window *window, uint64_t gfn, const struct s2_mapping *mapping);
 
 /*
  * As s2_table_for_each_leaf(), of all windows of @vm. Their translations are gone from
@@ -89,10 +96,13 @@ int s2_window_install(struct s2_window *window, uint64_t gfn, const struct s2_ma
 bool s2_windows_for_each_leaf(struct s2_vm *vm, uint64_t start, uint64_t end,
 			      const struct s2_leaf_visit *visit);
 
-/* What its faults have done, added to @sum. */
-void s2_window_add_counts(struct s2_window *window, struct s2_fault_counts *sum);
+/* How many mappings the windows of @mm have. */
+uint64_t s2_windows_mappings(struct s2_mm *mm);
 
-/* Zaps the window that has most mappings, of all of @mm's; false if none has any. Takes locks. */
-bool s2_windows_make_room(struct s2_mm *mm);
+/*
+ * After -ENOSPC, with @before as it was before that: zaps the window that has most mappings, unless
+ * there are fewer by now. false if none has any. Takes locks.
+ */
+bool s2_windows_make_room(struct s2_mm *mm, uint64_t before);
 
 #endif /* S2_MMU_WINDOW_H */

@@ -127,7 +127,7 @@ int s2_vm_get_stats(struct s2_vm *vm, struct s2_vm_stats *stats)
 	for (struct s2_guest *guest = vm->guests; guest; guest = guest->next)
 		s2_fault_counts_add(&sum, &((struct s2_full_vcpu *)guest)->fault.counts);
 	for (struct s2_window *window = vm->windows; window; window = window->next)
-		s2_window_add_counts(window, &sum);
+		s2_fault_counts_add(&sum, &window->counts);
 	*stats = (struct s2_vm_stats){
 		.faults = sum.faults,
 		.fault_retries = sum.retries,

@@ -24,10 +24,8 @@ static void init(struct s2_window *window, struct s2_vm *vm, const struct s2_win
 	window->gfn = config->gpa >> S2_PAGE_SHIFT;
 	window->npages = config->size >> S2_PAGE_SHIFT;
 	s2_mutex_init(&window->lock, S2_RANK_WINDOW);
-	for (unsigned i = 0; i < S2_WINDOW_FAULTERS; i++) {
-		s2_mutex_init(&window->faulters[i].lock, S2_RANK_WINDOW_FAULTER);
-		window->faulters[i].state.window = window;
-	}
+	for (unsigned i = 0; i < S2_WINDOW_READERS; i++)
+		s2_mutex_init(&window->readers[i].lock, S2_RANK_WINDOW_READER);
 }
 
 int s2_window_create(struct s2_vm *vm, const struct s2_window_config *config,
@@ -88,27 +86,20 @@ bool s2_window_is_readable(struct s2_window *window, const void *addr)
 	return s2_spte_present(spte) && (spte & S2_SPTE_ACCESSED);
 }
 
-/* One that nobody uses, from the thread's own on; or its own, when that comes free. */
-static struct s2_window_faulter *lock_faulter(struct s2_window *window)
+/* Many threads' faults are counted together; they take microseconds each. */
+static void count(struct s2_window *window, struct s2_fault_counts *counts)
 {
-	/* Threads' addresses differ by a stack at least. */
-	unsigned home = (unsigned)((s2_thread_self() * UINT64_C(0x9e3779b97f4a7c15)) >> 32) %
-			S2_WINDOW_FAULTERS;
-
-	for (unsigned i = 0; i < S2_WINDOW_FAULTERS; i++) {
-		struct s2_window_faulter *faulter =
-			&window->faulters[(home + i) % S2_WINDOW_FAULTERS];
-
-		if (s2_mutex_trylock(&faulter->lock))
-			return faulter;
-	}
-	s2_mutex_lock(&window->faulters[home].lock);
-	return &window->faulters[home];
+	atomic_fetch_add_explicit(&window->counts.faults,
+				  atomic_load_explicit(&counts->faults, memory_order_relaxed),
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&window->counts.retries,
+				  atomic_load_explicit(&counts->retries, memory_order_relaxed),
+				  memory_order_relaxed);
 }
 
 int s2_window_fault(struct s2_window *window, const void *addr, unsigned access)
 {
-	struct s2_window_faulter *faulter;
+	struct s2_fault_state state = { .window = window };
 	uint64_t page;
 	bool left;
 	int ret;
@@ -119,9 +110,8 @@ int s2_window_fault(struct s2_window *window, const void *addr, unsigned access)
 	if (page >= window->npages)
 		return -EINVAL;
 	left = s2_guest_leave_all();
-	faulter = lock_faulter(window);
-	ret = s2_mmu_fault(window->vm, &faulter->state, window->gfn + page, access);
-	s2_mutex_unlock(&faulter->lock);
+	ret = s2_mmu_fault(window->vm, &state, window->gfn + page, access);
+	count(window, &state.counts);
 	if (left)
 		s2_guest_return_all();
 	return ret;
@@ -129,18 +119,16 @@ int s2_window_fault(struct s2_window *window, const void *addr, unsigned access)
 
 int s2_window_get_stats(struct s2_window *window, struct s2_window_stats *stats)
 {
-	struct s2_fault_counts sum = { 0 };
 	uint64_t pages = 0;
 
 	if (!window || !stats)
 		return -EINVAL;
 	s2_write_lock(&window->vm->mmu_lock);
-	s2_window_add_counts(window, &sum);
 	for (uint64_t i = 0; i << S2_WINDOW_CHUNK_SHIFT < window->npages; i++)
 		pages += window->present[i];
 	*stats = (struct s2_window_stats){
-		.faults = sum.faults,
-		.fault_retries = sum.retries,
+		.faults = atomic_load_explicit(&window->counts.faults, memory_order_relaxed),
+		.fault_retries = atomic_load_explicit(&window->counts.retries, memory_order_relaxed),
 		.pages_mapped = pages,
 		.mappings = atomic_load_explicit(&window->mappings, memory_order_relaxed),
 		.limit_zaps = window->limit_zaps,

@@ -69,7 +69,7 @@ static void publish(struct s2_itree_node *root, struct s2_itree_node *replaced)
 
 int s2_window_signals_add(struct s2_window *window)
 {
-	struct s2_itree_node *replaced = NULL;
+	struct s2_itree_node *replaced = NULL, *root;
 	struct s2_itree_iv iv = interval(window);
 	int ret;
 
@@ -79,10 +79,11 @@ int s2_window_signals_add(struct s2_window *window)
 	 * the window's removal.
 	 */
 	ret = s2_itree_reserve_fill(&signals.nodes, &s2_libc_allocator, 2 * S2_ITREE_UPDATE_NODES);
-	if (!ret)
-		publish(s2_itree_insert(atomic_load_explicit(&signals.root, memory_order_relaxed),
-					&iv, &signals.nodes, &replaced),
-			replaced);
+	if (!ret) {
+		root = s2_itree_insert(atomic_load_explicit(&signals.root, memory_order_relaxed),
+				       &iv, &signals.nodes, &replaced);
+		publish(root, replaced);
+	}
 	s2_mutex_unlock(&signals.lock);
 	return ret;
 }
