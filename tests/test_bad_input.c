@@ -318,7 +318,10 @@ static void test_change_pte(void **state)
 	small_vm_begin(&other, S2_GATE_RANGE, NULL);
 	assert_int_equal(set_slot(small.vm, 0, 4, 4, 0, 0), 0);
 	assert_guest_reads(small.vcpu, 7, 3);
-	good = (struct s2_page){ frame_provider_word(&small.host, 9), S2_PAGE_SHIFT, false };
+	good = (struct s2_page){
+		.addr = frame_provider_word(&small.host, 9),
+		.shift = S2_PAGE_SHIFT,
+	};
 	assert_int_equal(
 		s2_invalidate_range_start(small.mm, &inv, FRAME_HVA_OF(0), FRAME_HVA_OF(2), 0), 0);
 	before = state_of(&small);

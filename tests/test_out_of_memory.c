@@ -486,7 +486,10 @@ static void test_everything_is_freed_where_no_memory_is_left_at_all(void **state
 
 static void notifier_calls(struct small_vm *small)
 {
-	struct s2_page page = { frame_provider_word(&small->host, 9), S2_PAGE_SHIFT, false };
+	struct s2_page page = {
+		.addr = frame_provider_word(&small->host, 9),
+		.shift = S2_PAGE_SHIFT,
+	};
 	unsigned long calls;
 	struct s2_invalidation inv;
 	uint64_t bits[2];

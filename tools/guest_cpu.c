@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See guest_cpu.h. The memory is mapped once, from 64 KiB on, in three pieces: the code of the
+ * program, which cannot be written, and what is before and after it, which cannot be
+ * executed, so that no store has to look for translated code (guest_stores.c); with many mappings
+ * Unicorn is slow. What else a guest does to its own memory is its own affair.
+ *
+ * An engine has one way to be stopped from outside, uc_emu_stop(), which is lost where
+ * it comes just before uc_emu_start() or between two translated blocks that a system call
+ * separates. A thread beside it therefore says so again until it has happened.
+ */
+#include "guest_cpu.h"
+
+#include "guest_internal.h"
+#include "guest_maps.h"
+#include "guest_stores.h"
+#include "guest_syscalls.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unicorn/unicorn.h>
+
+#include "clock.h"
+
+/*
+ * @failed_gpa:  of the access that ended it.
+ * @interrupt:   the exception that did, or -1.
+ * @host_failed: where to go on, with @failed_hva, when the host cannot provide memory.
+ * @finished:    under @mutex: the engine has returned.
+ */
+struct guest_cpu {
+	struct guest *guest;
+	uc_engine *engine;
+	uint64_t failed_gpa;
+	int interrupt;
+	sigjmp_buf host_failed;
+	void *volatile failed_hva;
+	pthread_mutex_t mutex;
+	pthread_cond_t changed;
+	bool finished;
+};
+
+/* The guest that this thread's engine is in. A signal handler gets at nothing else. */
+static _Thread_local struct guest_cpu *volatile running;
+
+static struct sigaction handler_before;
+static int handler_error;
+static pthread_once_t handler_once = PTHREAD_ONCE_INIT;
+
+static void pass_on(int signal, siginfo_t *info, void *context)
+{
+	if (handler_before.sa_flags & SA_SIGINFO)
+		handler_before.sa_sigaction(signal, info, context);
+	else if (handler_before.sa_handler != SIG_DFL && handler_before.sa_handler != SIG_IGN)
+		handler_before.sa_handler(signal);
+	else
+		/* The access is made again, and ends the process as it would have. */
+		sigaction(signal, &handler_before, NULL);
+}
+
+static void on_sigsegv(int signal, siginfo_t *info, void *context)
+{
+	struct guest_cpu *cpu = running;
+
+	/* A signal that somebody has sent has no address. */
+	if (cpu && info->si_code > 0) {
+		const struct guest_memory *memory = cpu->guest->memory;
+
+		if ((uintptr_t)info->si_addr - (uintptr_t)memory->base < memory->size) {
+			cpu->failed_hva = info->si_addr;
+			siglongjmp(cpu->host_failed, 1);
+		}
+	}
+	pass_on(signal, info, context);
+}
+
+static void install_handler(void)
+{
+	struct sigaction action = { .sa_sigaction = on_sigsegv, .sa_flags = SA_SIGINFO };
+
+	sigemptyset(&action.sa_mask);
+	if (sigaction(SIGSEGV, &action, &handler_before))
+		handler_error = -errno;
+}
+
+int guest_cpu_handle_signals(void)
+{
+	pthread_once(&handler_once, install_handler);
+	return handler_error;
+}
+
+static uint64_t read_register(struct guest_cpu *cpu, int id)
+{
+	uint64_t value = 0;
+
+	uc_reg_read(cpu->engine, id, &value);
+	return value;
+}
+
+static void write_register(struct guest_cpu *cpu, int id, uint64_t value)
+{
+	uc_reg_write(cpu->engine, id, &value);
+}
+
+uint64_t guest_cpu_fs(struct guest_cpu *cpu)
+{
+	return read_register(cpu, UC_X86_REG_FS_BASE);
+}
+
+uint64_t guest_cpu_gs(struct guest_cpu *cpu)
+{
+	return read_register(cpu, UC_X86_REG_GS_BASE);
+}
+
+void guest_cpu_set_fs(struct guest_cpu *cpu, uint64_t base)
+{
+	write_register(cpu, UC_X86_REG_FS_BASE, base);
+}
+
+void guest_cpu_set_gs(struct guest_cpu *cpu, uint64_t base)
+{
+	write_register(cpu, UC_X86_REG_GS_BASE, base);
+}
+
+static void on_syscall(uc_engine *engine, void *ctx)
+{
+	static const int ids[] = { UC_X86_REG_RAX, UC_X86_REG_RDI, UC_X86_REG_RSI, UC_X86_REG_RDX,
+				   UC_X86_REG_R10, UC_X86_REG_R8,  UC_X86_REG_R9 };
+	struct guest_cpu *cpu = ctx;
+	uint64_t values[7] = { 0 };
+	void *pointers[7];
+	int64_t answer;
+
+	for (unsigned int i = 0; i < 7; i++)
+		pointers[i] = &values[i];
+	uc_reg_read_batch(engine, (int *)ids, pointers, 7);
+	answer = guest_syscall(cpu->guest, values[0], &values[1]);
+	write_register(cpu, UC_X86_REG_RAX, (uint64_t)answer);
+	if (cpu->guest->ended)
+		uc_emu_stop(engine);
+}
+
+static bool on_invalid(uc_engine *engine, uc_mem_type type, uint64_t address, int size,
+		       int64_t value, void *ctx)
+{
+	struct guest_cpu *cpu = ctx;
+
+	(void)engine;
+	(void)type;
+	(void)size;
+	(void)value;
+	cpu->failed_gpa = address;
+	return false;
+}
+
+static void on_interrupt(uc_engine *engine, uint32_t number, void *ctx)
+{
+	struct guest_cpu *cpu = ctx;
+
+	cpu->interrupt = (int)number;
+	uc_emu_stop(engine);
+}
+
+static int add_hooks(struct guest_cpu *cpu)
+{
+	uc_hook hook;
+	uc_err error;
+
+	error = uc_hook_add(cpu->engine, &hook, UC_HOOK_INSN, (void *)on_syscall, cpu, 1, 0,
+			    UC_X86_INS_SYSCALL);
+	if (!error)
+		error = uc_hook_add(cpu->engine, &hook, UC_HOOK_MEM_INVALID, (void *)on_invalid,
+				    cpu, 1, 0);
+	if (!error)
+		error = uc_hook_add(cpu->engine, &hook, UC_HOOK_INTR, (void *)on_interrupt, cpu, 1,
+				    0);
+	return error ? -ENOMEM : 0;
+}
+
+static int map(struct guest_cpu *cpu, uint64_t start, uint64_t end, uint32_t protection)
+{
+	if (start < end && uc_mem_map_ptr(cpu->engine, start, end - start, protection,
+					  (char *)cpu->guest->memory->base + start))
+		return -EINVAL;
+	return 0;
+}
+
+static int map_memory(struct guest_cpu *cpu)
+{
+	const struct guest *guest = cpu->guest;
+	int error = map(cpu, GUEST_FIRST_GPA, guest->text_start, UC_PROT_READ | UC_PROT_WRITE);
+
+	if (!error)
+		error = map(cpu, guest->text_start, guest->text_end, UC_PROT_READ | UC_PROT_EXEC);
+	if (!error)
+		error = map(cpu, guest->text_end, guest->memory->size,
+			    UC_PROT_READ | UC_PROT_WRITE);
+	return error;
+}
+
+static int open_engine(struct guest_cpu *cpu)
+{
+	int error;
+
+	if (uc_open(UC_ARCH_X86, UC_MODE_64, &cpu->engine))
+		return -ENOMEM;
+	error = add_hooks(cpu);
+	/* Otherwise an address that is the end of the program would have to be named. */
+	if (!error && uc_ctl_exits_enable(cpu->engine))
+		error = -EINVAL;
+	if (!error)
+		error = map_memory(cpu);
+	if (error)
+		uc_close(cpu->engine);
+	return error;
+}
+
+int guest_cpu_create(struct guest *guest, struct guest_cpu **cpu)
+{
+	struct guest_cpu *new = calloc(1, sizeof(*new));
+	pthread_condattr_t attributes;
+	int error;
+
+	if (!new)
+		return -ENOMEM;
+	new->guest = guest;
+	new->interrupt = -1;
+	error = guest_cpu_handle_signals();
+	if (!error)
+		error = open_engine(new);
+	if (error) {
+		free(new);
+		return error;
+	}
+	pthread_mutex_init(&new->mutex, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&new->changed, &attributes);
+	pthread_condattr_destroy(&attributes);
+	*cpu = new;
+	return 0;
+}
+
+void guest_cpu_destroy(struct guest_cpu *cpu)
+{
+	if (!cpu)
+		return;
+	uc_close(cpu->engine);
+	pthread_cond_destroy(&cpu->changed);
+	pthread_mutex_destroy(&cpu->mutex);
+	free(cpu);
+}
+
+/* Of the thread beside the engine: as guest_must_stop(), which is for the guest's own. */
+static bool is_over(const struct guest *guest, uint64_t now_ns)
+{
+	return now_ns >= guest->deadline_ns ||
+	       (guest->config->stop &&
+		atomic_load_explicit(guest->config->stop, memory_order_relaxed));
+}
+
+static void *watch(void *arg)
+{
+	struct guest_cpu *cpu = arg;
+
+	pthread_mutex_lock(&cpu->mutex);
+	while (!cpu->finished) {
+		uint64_t now = clock_ns();
+		uint64_t next = now + GUEST_WAIT_MS * UINT64_C(1000000);
+
+		if (is_over(cpu->guest, now))
+			uc_emu_stop(cpu->engine);
+		else if (next > cpu->guest->deadline_ns)
+			next = cpu->guest->deadline_ns;
+		pthread_cond_timedwait(&cpu->changed, &cpu->mutex,
+				       &(struct timespec){ .tv_sec = (time_t)(next / 1000000000),
+							   .tv_nsec = (long)(next % 1000000000) });
+	}
+	pthread_mutex_unlock(&cpu->mutex);
+	return NULL;
+}
+
+static void end_watch(struct guest_cpu *cpu, pthread_t watcher)
+{
+	pthread_mutex_lock(&cpu->mutex);
+	cpu->finished = true;
+	pthread_cond_signal(&cpu->changed);
+	pthread_mutex_unlock(&cpu->mutex);
+	pthread_join(watcher, NULL);
+}
+
+/* The signal that Linux makes of an exception of the processor's. */
+static int signal_of(int exception)
+{
+	switch (exception) {
+	case 0:	 /* divide error */
+	case 16: /* x87 floating point */
+	case 19: /* SIMD floating point */
+		return SIGFPE;
+	case 1: /* debug */
+	case 3: /* breakpoint */
+		return SIGTRAP;
+	case 6: /* invalid opcode */
+		return SIGILL;
+	case 17: /* alignment check */
+		return SIGBUS;
+	default:
+		return SIGSEGV;
+	}
+}
+
+static void end_by_error(struct guest_cpu *cpu, uc_err error)
+{
+	uint64_t rip = read_register(cpu, UC_X86_REG_RIP);
+	struct guest *guest = cpu->guest;
+
+	switch (error) {
+	case UC_ERR_READ_UNMAPPED:
+	case UC_ERR_WRITE_UNMAPPED:
+		guest_end(guest, 128 + SIGSEGV,
+			  "the instruction at 0x%" PRIx64 " accessed 0x%" PRIx64
+			  ", where it has no memory",
+			  rip, cpu->failed_gpa);
+		break;
+	case UC_ERR_WRITE_PROT:
+		guest_end(guest, 128 + SIGSEGV,
+			  "the instruction at 0x%" PRIx64 " wrote to its code at 0x%" PRIx64, rip,
+			  cpu->failed_gpa);
+		break;
+	case UC_ERR_FETCH_UNMAPPED:
+	case UC_ERR_FETCH_PROT:
+		guest_end(guest, 128 + SIGSEGV, "it jumped to 0x%" PRIx64 ", where it has no code",
+			  cpu->failed_gpa);
+		break;
+	case UC_ERR_INSN_INVALID:
+		guest_end(guest, 128 + SIGILL, "the instruction at 0x%" PRIx64 " is not valid",
+			  rip);
+		break;
+	default:
+		guest_end(guest, 128 + SIGSEGV, "the processor stopped at 0x%" PRIx64 ": %s", rip,
+			  uc_strerror(error));
+	}
+}
+
+static void tell_why(struct guest_cpu *cpu, uc_err error)
+{
+	struct guest *guest = cpu->guest;
+
+	if (guest->ended || guest_must_stop(guest))
+		return;
+	if (cpu->failed_hva)
+		guest_end(guest, 128 + SIGBUS,
+			  "the host could not provide its memory at 0x%" PRIx64,
+			  (uint64_t)((uintptr_t)cpu->failed_hva - (uintptr_t)guest->memory->base));
+	else if (cpu->interrupt >= 0)
+		guest_end(guest, 128 + signal_of(cpu->interrupt),
+			  "exception %d of the processor at 0x%" PRIx64, cpu->interrupt,
+			  read_register(cpu, UC_X86_REG_RIP));
+	else if (error)
+		end_by_error(cpu, error);
+	else
+		guest_end(guest, 128 + SIGSEGV, "it halted the processor at 0x%" PRIx64,
+			  read_register(cpu, UC_X86_REG_RIP));
+}
+
+/*
+ * A SIGSEGV that the library could not resolve leaves the engine in the middle of something:
+ * nothing is done with it afterwards but to close it.
+ */
+static uc_err run_engine(struct guest_cpu *cpu, uint64_t entry)
+{
+	uc_err error = UC_ERR_OK;
+
+	if (sigsetjmp(cpu->host_failed, 1) == 0) {
+		running = cpu;
+		error = uc_emu_start(cpu->engine, entry, 0, 0, 0);
+	}
+	running = NULL;
+	return error;
+}
+
+void guest_cpu_run(struct guest_cpu *cpu, uint64_t entry, uint64_t sp)
+{
+	pthread_t watcher;
+	uc_err error;
+
+	write_register(cpu, UC_X86_REG_RSP, sp);
+	guest_stores_begin(cpu->guest->text_start, cpu->guest->text_end);
+	if (pthread_create(&watcher, NULL, watch, cpu)) {
+		guest_end(cpu->guest, GUEST_NOT_RUN, "the host has no thread for it");
+		return;
+	}
+	error = run_engine(cpu, entry);
+	end_watch(cpu, watcher);
+	tell_why(cpu, error);
+}
