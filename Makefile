@@ -18,7 +18,7 @@ TRACES  ?= $(wildcard tests/data/*.strace.xz)
 
 # Ninja runs the jobs in parallel; the targets here are steps, in their order.
 .NOTPARALLEL:
-.PHONY: all debug asan deps run check check-sanitize mutants fuzz soak models bench instructions torture install clean help
+.PHONY: all debug asan deps run replay check check-sanitize mutants fuzz soak models bench instructions torture install clean help
 
 all: $(BUILD)/build.ninja
 	@$(NINJA) -C $(BUILD)
@@ -36,6 +36,9 @@ deps:
 	@scripts/install-packages.sh
 
 run: deps all
+	@scripts/run-guests.sh $(BUILD)/stage2 $(BUILD)/guests $(ARGS)
+
+replay: deps all
 	$(BUILD)/stage2 replay --vcpus 2 $(ARGS) $(TRACES)
 
 # The summary decides: it counts each test case, and a build without a log as a failure.
@@ -124,7 +127,8 @@ clean:
 
 help:
 	@echo 'make            build the library and the program stage2, in $(BUILD)/'
-	@echo 'make run        replay the sample recordings through the four gates, with live vCPUs'
+	@echo 'make run        run real programs as guests in too little memory, under each gate, and check their results'
+	@echo 'make replay     replay the sample recordings through the four gates, with live vCPUs'
 	@echo 'make check      run every test, with and without debug_checks, and most with AddressSanitizer'
 	@echo 'make check-sanitize  run the tests and torture under Address-, UB- and ThreadSanitizer'
 	@echo 'make fuzz       search for inputs that break the API or the strace reader; SECONDS=60 each'

@@ -6,6 +6,7 @@
 #ifndef STAGE2_TOOLS_CMD_H
 #define STAGE2_TOOLS_CMD_H
 
+int cmd_run(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 int cmd_torture(int argc, char **argv);
 int cmd_bench(int argc, char **argv);

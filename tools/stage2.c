@@ -13,6 +13,7 @@ static const struct {
 	int (*run)(int argc, char **argv);
 	const char *about;
 } commands[] = {
+	{ "run", cmd_run, "run real programs as guests on a pool of memory" },
 	{ "replay", cmd_replay, "replay a VMM's recorded mapping changes through the gates" },
 	{ "torture", cmd_torture, "search for races and deadlocks on real memory" },
 	{ "bench", cmd_bench, "measure gates, guest accesses, faults and memslot updates" },

@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stage2 run as one types it, with busybox as the guests' program: what they print, what is told
+ * of them, and how it ends.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include <signal.h>
+
+#define BUSYBOX "/bin/busybox"
+#define LINES 4000
+/* What one guest needs for its program and these lines, and what two of them do not have. */
+#define SMALL_POOL "--pool 2M"
+
+static char output[1 << 20];
+static char root[] = "/tmp/stage2-run-XXXXXX";
+
+/* Of the guests' root. */
+static FILE *create(const char *name)
+{
+	char path[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", root, name);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	return file;
+}
+
+/* In the guests' root; @output has what is written where @redirection leaves it. */
+static int run(const char *arguments, const char *redirection)
+{
+	char command[1024];
+	size_t length;
+	FILE *pipe;
+
+	snprintf(command, sizeof(command), "cd %s && \"$S2_PROGRAM\" run %s %s", root, arguments,
+		 redirection);
+	pipe = popen(command, "r");
+	assert_non_null(pipe);
+	length = fread(output, 1, sizeof(output) - 1, pipe);
+	output[length] = '\0';
+	return WEXITSTATUS(pclose(pipe));
+}
+
+static void assert_in_output(const char *text)
+{
+	if (!strstr(output, text))
+		fail_msg("no '%s' in:\n%s", text, output);
+}
+
+static void assert_runs(const char *arguments, int status, const char *redirection)
+{
+	int got = run(arguments, redirection);
+
+	if (got != status)
+		fail_msg("%s: status %d instead of %d:\n%s", arguments, got, status, output);
+}
+
+static void assert_fails(const char *arguments, int status, const char *error)
+{
+	const char *newline;
+
+	assert_runs(arguments, status, "2>&1 >/dev/null");
+	assert_in_output(error);
+	newline = strchr(output, '\n');
+	assert_non_null(newline);
+	assert_int_equal(newline[1], '\0');
+	run(arguments, "2>/dev/null");
+	assert_string_equal(output, "");
+}
+
+static json_t *json_of(const char *arguments, int status)
+{
+	json_error_t error;
+	json_t *json;
+
+	assert_runs(arguments, status, "2>/dev/null");
+	json = json_loads(output, 0, &error);
+	if (!json)
+		fail_msg("not one JSON object: %s in:\n%s", error.text, output);
+	return json;
+}
+
+static void test_a_guest_prints_what_its_program_prints(void **state)
+{
+	(void)state;
+	assert_runs("-- busybox echo 'hello, host'", 0, "2>/dev/null");
+	assert_string_equal(output, "hello, host\n");
+	assert_runs("--vms 3 -- busybox echo once", 0, "2>/dev/null");
+	assert_string_equal(output, "once\n");
+	assert_runs("--memory plain -- busybox echo plain", 0, "2>/dev/null");
+	assert_string_equal(output, "plain\n");
+}
+
+static void test_the_only_guest_has_standard_input(void **state)
+{
+	(void)state;
+	assert_runs("-- busybox sort", 0, "2>/dev/null <unsorted");
+	assert_true(!strncmp(output, "line 0\nline 1\nline 10\n", 22));
+	assert_runs("--vms 2 -- busybox wc -c", 0, "2>/dev/null <unsorted");
+	assert_string_equal(output, "0\n");
+}
+
+static void test_the_report_is_beside_the_output(void **state)
+{
+	(void)state;
+	assert_runs("-- busybox echo hi", 0, "2>&1 >/dev/null");
+	assert_in_output("1 busybox echo hi");
+	assert_in_output("a pool of 64M, gate range");
+	assert_in_output("kept\n");
+	assert_null(strchr(output, '\r'));
+	assert_null(strchr(output, '\033'));
+	assert_runs("--quiet -- busybox echo hi", 0, "2>/dev/null");
+	assert_null(strstr(output, "hi\nguest"));
+	assert_in_output("1 guest with 64M altogether");
+}
+
+static void test_copies_agree_with_each_other_and_the_host(void **state)
+{
+	json_t *json, *guest;
+	size_t i;
+
+	(void)state;
+	json = json_of("--json --check --vms 3 -- busybox md5sum unsorted", 0);
+	json_array_foreach(json_object_get(json_array_get(json_object_get(json, "runs"), 0),
+					   "guests"),
+			   i, guest)
+	{
+		assert_true(json_is_true(json_object_get(guest, "same_as_native")));
+		if (i)
+			assert_true(json_is_true(json_object_get(guest, "same_as_copies")));
+		assert_true(json_integer_value(json_object_get(guest, "syscalls")) > 0);
+		assert_true(json_integer_value(json_object_get(guest, "faults")) > 0);
+		assert_string_equal(json_string_value(json_object_get(guest, "reason")), "");
+	}
+	assert_int_equal(i, 3);
+	json_decref(json);
+}
+
+/* A guest's root is not the host's. */
+static void test_what_is_not_as_on_the_host_is_told(void **state)
+{
+	(void)state;
+	assert_runs("--check --quiet --vms 2 -- busybox pwd", 1, "2>&1 >/dev/null");
+	assert_in_output("guest 1 busybox pwd, gate range: output or status is not that of its "
+			 "native run\n");
+	assert_in_output("guest 2 busybox pwd");
+}
+
+static void test_the_hosts_status_is_expected_too(void **state)
+{
+	(void)state;
+	assert_runs("-- busybox false", 1, "2>&1");
+	assert_runs("--check -- busybox false", 0, "2>&1");
+}
+
+static void assert_swapped_and_right(const json_t *json, size_t nr)
+{
+	json_t *runs = json_object_get(json, "runs"), *one, *guest;
+	size_t i, g;
+
+	assert_int_equal(json_array_size(runs), nr);
+	json_array_foreach(runs, i, one)
+	{
+		json_int_t outs, updates, invalidations;
+
+		assert_int_equal(json_unpack(one, "{s:{s:I}, s:{s:I, s:I}}", "pool", "swap_outs",
+					     &outs, "mm", "memslot_updates", &updates,
+					     "invalidations", &invalidations),
+				 0);
+		assert_true(outs > 0);
+		assert_true(invalidations > 0);
+		json_array_foreach(json_object_get(one, "guests"), g, guest)
+			assert_true(json_is_true(json_object_get(guest, "same_as_native")));
+	}
+}
+
+static void test_a_pool_smaller_than_the_guests_changes_nothing(void **state)
+{
+	json_t *json = json_of("--json --check --vms 3 " SMALL_POOL " -- busybox sort unsorted", 0);
+
+	(void)state;
+	assert_swapped_and_right(json, 1);
+	json_decref(json);
+}
+
+static void test_churn_changes_nothing_under_any_gate(void **state)
+{
+	json_t *json = json_of("--json --check --vms 2 --merge --churn 3 --gate all " SMALL_POOL
+			       " --commands jobs",
+			       0);
+
+	(void)state;
+	assert_swapped_and_right(json, 4);
+	json_decref(json);
+}
+
+static void test_every_level_of_churn_ends(void **state)
+{
+	(void)state;
+	assert_runs("--quiet --churn 1 -- busybox sort unsorted", 0, "2>&1");
+	assert_runs("--quiet --churn 2 -- busybox sort unsorted", 0, "2>&1");
+	assert_runs("--quiet --merge -- busybox sort unsorted", 0, "2>&1");
+}
+
+static void test_pages_may_be_swapped_to_a_file(void **state)
+{
+	json_t *json = json_of("--json --check --vms 2 " SMALL_POOL
+			       " --swap lz4:64K,file:pages:64M -- busybox sort unsorted",
+			       0);
+	json_t *tiers = json_object_get(
+		json_object_get(json_array_get(json_object_get(json, "runs"), 0), "pool"), "tiers");
+
+	(void)state;
+	assert_swapped_and_right(json, 1);
+	assert_int_equal(json_array_size(tiers), 2);
+	json_decref(json);
+}
+
+static void test_several_gates_are_compared(void **state)
+{
+	(void)state;
+	assert_runs("--quiet --gate range,count --memory both -- busybox true", 0, "2>&1");
+	assert_in_output("plain memory");
+	assert_in_output("count");
+	assert_in_output("mmu_lock taken by them");
+	assert_in_output("cost beside plain memory");
+}
+
+static void test_costs_are_measured_beside_more_guests(void **state)
+{
+	json_t *json =
+		json_of("--json --gate range,always --compare 1,3 -- busybox sort unsorted", 0);
+	json_t *cells = json_object_get(json, "compare"), *cell;
+	size_t i;
+
+	(void)state;
+	assert_int_equal(json_array_size(cells), 4);
+	json_array_foreach(cells, i, cell)
+	{
+		json_int_t unrelated = 0, related = 0, updates = 0;
+
+		assert_int_equal(json_unpack(cell, "{s:{s:{s:I}, s:{s:I}, s:{s:I}}}", "events",
+					     "unrelated", "count", &unrelated, "related", "count",
+					     &related, "memslot update", "count", &updates),
+				 0);
+		assert_true(unrelated > 0 && related > 0 && updates > 0);
+	}
+	json_decref(json);
+}
+
+static void test_a_file_names_several_commands(void **state)
+{
+	(void)state;
+	assert_runs("--commands jobs", 0, "2>/dev/null");
+	assert_true(!strncmp(output, "line 0\n", 7));
+	assert_in_output("two words\n");
+}
+
+static void test_standard_error_says_whose_it_is(void **state)
+{
+	(void)state;
+	assert_runs("--vms 2 -- busybox cat nosuch", 1, "2>&1 >/dev/null");
+	assert_in_output("guest 1: cat: can't open 'nosuch'");
+	assert_in_output("guest 2: cat: can't open 'nosuch'");
+}
+
+static void test_limits_end_a_guest_and_say_so(void **state)
+{
+	(void)state;
+	assert_runs("--quiet --vms 2 --output-limit 4K -- busybox yes", 1, "2>&1");
+	assert_in_output("guest 1 busybox yes: it wrote more than");
+	assert_in_output("guest 2 busybox yes: it wrote more than");
+	assert_runs("--quiet --seconds 1 -- busybox sh -c 'while :; do :; done'", 1, "2>&1");
+	assert_in_output("it ran longer than the 1 s");
+}
+
+/* One has no memory left, or is ended, and the other goes on. */
+static void test_a_guest_that_fails_hurts_nobody_else(void **state)
+{
+	json_t *json = json_of("--json --output-limit 100000 --commands unequal", 1);
+	int statuses[2] = { -1, -1 };
+
+	(void)state;
+	assert_int_equal(json_unpack(json, "{s:[{s:[{s:i},{s:i}]}]}", "runs", "guests", "status",
+				     &statuses[0], "status", &statuses[1]),
+			 0);
+	assert_true(statuses[0] > 128);
+	assert_int_equal(statuses[1], 0);
+	json_decref(json);
+}
+
+static void test_a_pool_that_is_full_ends_the_guest_that_wants_more(void **state)
+{
+	(void)state;
+	assert_runs("--quiet --pool 4M --swap lz4:64K -- "
+		    "busybox sh -c 'x=aaaaaaaa; while :; do x=$x$x; done'",
+		    1, "2>&1");
+	assert_in_output("the host could not provide its memory");
+}
+
+static void test_a_guest_that_cannot_start_leaves_the_others_alone(void **state)
+{
+	(void)state;
+	assert_runs("--commands impossible", 1, "2>&1");
+	assert_in_output("unsorted is not an ELF file");
+	assert_in_output("two words\n");
+	assert_in_output("not run");
+}
+
+static void test_the_user_may_end_it_and_still_gets_the_table(void **state)
+{
+	char command[512], line[256];
+	size_t length;
+	FILE *pipe;
+	pid_t pid;
+
+	(void)state;
+	snprintf(command, sizeof(command),
+		 "cd %s && echo $$ && exec \"$S2_PROGRAM\" run --vms 2 "
+		 "-- busybox sh -c 'echo runs >&2; while :; do :; done' 2>&1",
+		 root);
+	pipe = popen(command, "r");
+	assert_non_null(pipe);
+	assert_non_null(fgets(line, sizeof(line), pipe));
+	pid = (pid_t)atoi(line);
+	while (fgets(line, sizeof(line), pipe) && strcmp(line, "guest 2: runs\n"))
+		;
+	assert_int_equal(kill(pid, SIGTERM), 0);
+	length = fread(output, 1, sizeof(output) - 1, pipe);
+	output[length] = '\0';
+	assert_int_equal(WEXITSTATUS(pclose(pipe)), 1);
+	assert_in_output("2 busybox sh");
+	assert_in_output("stopped by the user");
+}
+
+static void test_a_report_can_be_looked_at(void **state)
+{
+	char path[128], text[64] = "";
+	FILE *file;
+
+	(void)state;
+	assert_runs("--quiet --report run.html --churn 2 -- busybox sort unsorted", 0, "2>&1");
+	snprintf(path, sizeof(path), "%s/run.html", root);
+	file = fopen(path, "r");
+	assert_non_null(file);
+	assert_non_null(fgets(text, sizeof(text), file));
+	assert_non_null(strstr(text, "<!"));
+	fclose(file);
+	assert_fails("--report /nosuch/run.html -- busybox true", 1,
+		     "--report: '/nosuch/run.html'");
+}
+
+static void test_wrong_options_are_one_line_and_status_2(void **state)
+{
+	(void)state;
+	assert_fails("", 2, "stage2 run: no program named");
+	assert_fails("--vms 0 -- x", 2, "stage2 run: --vms: '0'");
+	assert_fails("--vms 257 -- x", 2, "stage2 run: --vms: '257'");
+	assert_fails("--mem 5M1 -- x", 2, "stage2 run: --mem: '5M1' is not a size");
+	assert_fails("--mem 2097153 -- x", 2,
+		     "stage2 run: --mem: '2097153' is not a multiple of 4K");
+	assert_fails("--mem 64G --vms 200 -- x", 2, "stage2 run: --mem: all guests together");
+	assert_fails("--pool 4K -- x", 2, "stage2 run: --pool: '4K'");
+	assert_fails("--churn 4 -- x", 2, "stage2 run: --churn: '4'");
+	assert_fails("--gate mutex -- x", 2, "stage2 run: --gate: 'mutex'");
+	assert_fails("--memory disk -- x", 2, "stage2 run: --memory: 'disk'");
+	assert_fails("--memory plain --pool 8M -- x", 2, "stage2 run: --pool: plain memory");
+	assert_fails("--compare 1,,2 -- x", 2, "stage2 run: --compare: '1,,2'");
+	assert_fails("--compare 1,1000 -- x", 2, "stage2 run: --compare: '1,1000'");
+	assert_fails("--json --top -- x", 2, "stage2 run: --top");
+	assert_fails("--nosuch -- x", 2, "stage2 run: unrecognized option '--nosuch'");
+	assert_fails("--commands jobs -- x", 2, "stage2 run: --commands: leave out PROGRAM, 'x'");
+	assert_fails("--commands /nosuch", 2, "stage2 run: --commands: /nosuch: ");
+	assert_fails("--swap nosuch -- x", 2, "stage2 run: --swap: 'nosuch'");
+}
+
+static void test_a_password_is_not_repeated(void **state)
+{
+	(void)state;
+	assert_fails("--swap redis://u:hunter2@host:1 -- x", 2,
+		     "stage2 run: --swap: a Redis server");
+	assert_null(strstr(output, "hunter2"));
+}
+
+static void test_what_cannot_be_had_is_one_line_and_status_1(void **state)
+{
+	(void)state;
+	assert_fails("-- nosuchprogram", 1, "stage2 run: nosuchprogram: No such file");
+	assert_fails("-- ./nosuchprogram", 1, "stage2 run: ./nosuchprogram: No such file");
+	assert_fails("--root /nosuch -- busybox true", 1, "stage2 run: --root: /nosuch: ");
+	assert_fails("--root jobs -- busybox true", 1, "stage2 run: --root: jobs: ");
+	assert_fails("-- ./unsorted", 1, "is not an ELF file");
+	assert_fails("--vms 3 -- ./truncated", 1, "truncated");
+	assert_fails("-- \"$S2_PROGRAM\" --help", 1, "dynamically");
+	assert_fails("--swap file:/nosuch/pages --pool 1M -- busybox true", 1,
+		     "stage2 run: --swap: file:/nosuch/pages: ");
+	assert_fails("--json -- nosuchprogram", 1, "stage2 run: nosuchprogram");
+}
+
+static void test_help_has_examples(void **state)
+{
+	(void)state;
+	assert_runs("--help", 0, "2>/dev/null");
+	assert_in_output("Examples:");
+	assert_in_output("Exit status:");
+}
+
+/* The same lines in every run, in an order that sorting changes. */
+static int create_root(void **state)
+{
+	char command[128];
+	FILE *file;
+
+	(void)state;
+	if (!mkdtemp(root))
+		return -1;
+	file = create("unsorted");
+	for (unsigned int i = 0; i < LINES; i++)
+		fprintf(file, "line %u\n", i * 2741 % LINES);
+	fclose(file);
+	file = create("jobs");
+	fputs("# two of them\nbusybox sort unsorted\nbusybox echo 'two words'\n", file);
+	fclose(file);
+	file = create("unequal");
+	fputs("busybox yes\nbusybox md5sum unsorted\n", file);
+	fclose(file);
+	file = create("impossible");
+	fputs("./unsorted\nbusybox echo 'two words'\n", file);
+	fclose(file);
+	snprintf(command, sizeof(command), "head -c 3000 " BUSYBOX " >%s/truncated", root);
+	return system(command) ? -1 : 0;
+}
+
+static int remove_root(void **state)
+{
+	char command[128];
+
+	(void)state;
+	snprintf(command, sizeof(command), "rm -r %s", root);
+	return system(command) ? -1 : 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_guest_prints_what_its_program_prints),
+		cmocka_unit_test(test_the_only_guest_has_standard_input),
+		cmocka_unit_test(test_the_report_is_beside_the_output),
+		cmocka_unit_test(test_copies_agree_with_each_other_and_the_host),
+		cmocka_unit_test(test_what_is_not_as_on_the_host_is_told),
+		cmocka_unit_test(test_the_hosts_status_is_expected_too),
+		cmocka_unit_test(test_a_pool_smaller_than_the_guests_changes_nothing),
+		cmocka_unit_test(test_churn_changes_nothing_under_any_gate),
+		cmocka_unit_test(test_every_level_of_churn_ends),
+		cmocka_unit_test(test_pages_may_be_swapped_to_a_file),
+		cmocka_unit_test(test_several_gates_are_compared),
+		cmocka_unit_test(test_costs_are_measured_beside_more_guests),
+		cmocka_unit_test(test_a_file_names_several_commands),
+		cmocka_unit_test(test_standard_error_says_whose_it_is),
+		cmocka_unit_test(test_limits_end_a_guest_and_say_so),
+		cmocka_unit_test(test_a_guest_that_fails_hurts_nobody_else),
+		cmocka_unit_test(test_a_pool_that_is_full_ends_the_guest_that_wants_more),
+		cmocka_unit_test(test_a_guest_that_cannot_start_leaves_the_others_alone),
+		cmocka_unit_test(test_the_user_may_end_it_and_still_gets_the_table),
+		cmocka_unit_test(test_a_report_can_be_looked_at),
+		cmocka_unit_test(test_wrong_options_are_one_line_and_status_2),
+		cmocka_unit_test(test_a_password_is_not_repeated),
+		cmocka_unit_test(test_what_cannot_be_had_is_one_line_and_status_1),
+		cmocka_unit_test(test_help_has_examples),
+	};
+
+	if (!getenv("S2_PROGRAM")) {
+		print_message("# skipped: S2_PROGRAM says what to run; meson test sets it\n");
+		return 77;
+	}
+	if (access(BUSYBOX, X_OK)) {
+		print_message("# skipped: " BUSYBOX
+			      " (busybox-static) is the guests' program, and is not "
+			      "there\n");
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, create_root, remove_root);
+}
