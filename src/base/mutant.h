@@ -76,7 +76,12 @@
 	X(WINDOW_ZAP_KEEPS_MAPPING, "window: a page that is zapped stays mapped")                  \
 	X(WINDOW_AGE_KEEPS_MAPPING, "window: a page stays mapped without its accessed bit")        \
 	X(WINDOW_STAYS_WRITABLE, "window: a page that is write-protected can be written to")       \
-	X(WINDOW_MAPPED_UNLOCKED, "window: a fault maps its page after it has dropped mmu_lock")
+	X(WINDOW_MAPPED_UNLOCKED, "window: a fault maps its page after it has dropped mmu_lock")   \
+	X(WINDOW_SECOND_FORGOTTEN, "window: of a VM's windows only the first is zapped")           \
+	X(WINDOW_REFUSAL_IGNORED, "window: what the kernel refuses to split stays mapped")         \
+	X(WINDOW_LIMIT_IGNORED, "window: mappings are taken without end")                          \
+	X(WINDOW_AFTER_UNCHECKED, "window: neighbours are mapped that are under invalidation")     \
+	X(WINDOW_JOINS_MAPPED, "window: neighbours are mapped over what they have")
 
 #define S2_MUTANT_ENUM(name, what) S2_MUTANT_##name,
 enum s2_mutant { S2_MUTANT_NONE, S2_FOR_EACH_MUTANT(S2_MUTANT_ENUM) };

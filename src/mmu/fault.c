@@ -199,7 +199,8 @@ static uint64_t count_after(const struct s2_memslot *slot, uint64_t gfn, const s
 	uint64_t hva = s2_memslot_gfn_to_hva(slot, gfn + 1);
 
 	if (!n || page->shift != S2_PAGE_SHIFT || s2_memslot_logs_dirty(slot) ||
-	    s2_mmu_invalidating(slot->vm, hva, hva + (n << S2_PAGE_SHIFT)))
+	    (s2_mmu_invalidating(slot->vm, hva, hva + (n << S2_PAGE_SHIFT)) &&
+	     !S2_MUTANT(WINDOW_AFTER_UNCHECKED)))
 		return 0;
 	return n;
 }

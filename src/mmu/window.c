@@ -21,6 +21,8 @@
 #include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define HUGE_SIZE (UINT64_C(1) << S2_HUGE_SHIFT)
 #define VOID_FLAGS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
@@ -96,13 +98,24 @@ static void set_spte(struct s2_window *window, uint64_t page, uint64_t spte)
 	atomic_store_explicit(&window->spte[page], spte, memory_order_relaxed);
 }
 
-/* 0 or -errno, with everything as it was. */
+/*
+ * The system call itself: what ThreadSanitizer has in front of mmap() would take each change of
+ * a mapping for a write to the guest's memory. 0 or -errno, with everything as it was.
+ */
+static int map(struct s2_window *window, uint64_t page, uint64_t n, int prot, int flags,
+	       const struct s2_backing *backing)
+{
+	long ret = syscall(SYS_mmap, addr_of(window, page), n << S2_PAGE_SHIFT, prot,
+			   flags | MAP_FIXED, backing->fd, backing->offset);
+
+	return ret == -1 ? -errno : 0;
+}
+
 static int map_void(struct s2_window *window, uint64_t page, uint64_t n)
 {
-	void *mapped = mmap(addr_of(window, page), n << S2_PAGE_SHIFT, PROT_NONE,
-			    VOID_FLAGS | MAP_FIXED, -1, 0);
+	const struct s2_backing nothing = { .fd = -1 };
 
-	return mapped == MAP_FAILED ? -errno : 0;
+	return map(window, page, n, PROT_NONE, VOID_FLAGS, &nothing);
 }
 
 /*
@@ -113,15 +126,12 @@ static int map_pages(struct s2_window *window, uint64_t page, uint64_t n, uint64
 {
 	struct s2_mm *mm = window->vm->mm;
 	struct s2_backing backing;
-	void *mapped;
 	int ret = mm->provider->backing(mm->provider_ctx, (void *)s2_spte_addr(mapping), &backing);
 
 	if (ret)
 		return ret;
-	mapped = mmap(addr_of(window, page), n << S2_PAGE_SHIFT, protection(mapping),
-		      MAP_FIXED | (backing.fd < 0 ? VOID_FLAGS : MAP_SHARED), backing.fd,
-		      (off_t)backing.offset);
-	return mapped == MAP_FAILED ? -errno : 0;
+	return map(window, page, n, protection(mapping), backing.fd < 0 ? VOID_FLAGS : MAP_SHARED,
+		   &backing);
 }
 
 static int protect_pages(struct s2_window *window, uint64_t page, uint64_t n, int prot)
@@ -129,27 +139,40 @@ static int protect_pages(struct s2_window *window, uint64_t page, uint64_t n, in
 	return mprotect(addr_of(window, page), n << S2_PAGE_SHIFT, prot) ? -errno : 0;
 }
 
+/* Nothing of what the window has is mapped any more, nor anything else. */
+static int unmap_whole(struct s2_window *window)
+{
+	int ret = map_void(window, 0, window->npages);
+
+	if (ret)
+		return ret;
+	add_mappings(window, 1 - atomic_load_explicit(&window->mappings, memory_order_relaxed));
+	window->in_tatters = false;
+	return 0;
+}
+
+static void clear_sptes(struct s2_window *window)
+{
+	for (uint64_t chunk = 0; chunk << S2_WINDOW_CHUNK_SHIFT < window->npages; chunk++)
+		for (uint64_t page = chunk << S2_WINDOW_CHUNK_SHIFT; window->present[chunk]; page++) {
+			window->vm->leaves_gone[0] += s2_spte_present(spte_at(window, page));
+			set_spte(window, page, 0);
+		}
+}
+
 /*
- * Zaps all of it. Never fails: it splits no mapping, and for the few bytes that the kernel may
- * lack at the moment it is asked again. Caller holds mmu_lock for write.
+ * Zaps all of it. Never fails: it splits no mapping. Yet mmap() refuses everything if there is
+ * one mapping too many, to which mmap() itself can bring it; then what is there stays mapped
+ * without access, which adds none, until somebody faults. For the few bytes that the
+ * kernel may lack at the moment it is asked again. Caller holds mmu_lock for write.
  */
 static void zap_whole(struct s2_window *window)
 {
-	uint64_t gone = 0;
-
 	S2_ASSERT_MMU_LOCK_WRITE(&window->vm->mmu_lock);
-	while (map_void(window, 0, window->npages))
+	window->in_tatters = true;
+	while (unmap_whole(window) && protect_pages(window, 0, window->npages, PROT_NONE))
 		sched_yield();
-	for (uint64_t chunk = 0; chunk << S2_WINDOW_CHUNK_SHIFT < window->npages; chunk++) {
-		uint64_t page = chunk << S2_WINDOW_CHUNK_SHIFT;
-
-		for (; window->present[chunk]; page++) {
-			gone += s2_spte_present(spte_at(window, page));
-			set_spte(window, page, 0);
-		}
-	}
-	window->vm->leaves_gone[0] += gone;
-	add_mappings(window, 1 - atomic_load_explicit(&window->mappings, memory_order_relaxed));
+	clear_sptes(window);
 }
 
 /*
@@ -243,7 +266,7 @@ static bool visit_pages(struct s2_window *window, uint64_t first, uint64_t end,
 			ret |= visit_chunk(window, page, next, visit, &run);
 	}
 	apply(window, &run);
-	if (run.refused)
+	if (run.refused && !S2_MUTANT(WINDOW_REFUSAL_IGNORED))
 		zap_whole(window);
 	return ret;
 }
@@ -261,6 +284,8 @@ bool s2_windows_for_each_leaf(struct s2_vm *vm, uint64_t start, uint64_t end,
 		last = last < window->npages ? last : window->npages;
 		if (first < last)
 			ret |= visit_pages(window, first, last, visit);
+		if (S2_MUTANT(WINDOW_SECOND_FORGOTTEN))
+			break;
 	}
 	return ret;
 }
@@ -290,7 +315,7 @@ static bool same_place(const struct s2_window *window, const struct s2_window_fa
  */
 static bool may_join(const struct s2_window *window, uint64_t page)
 {
-	return !s2_spte_present(spte_at(window, page));
+	return !s2_spte_present(spte_at(window, page)) || S2_MUTANT(WINDOW_JOINS_MAPPED);
 }
 
 /* As far as they may, and stay together with the one that is asked for. */
@@ -314,7 +339,7 @@ uint64_t s2_windows_mappings(struct s2_mm *mm)
 /* One more in the middle of another makes two more. */
 static bool too_many(struct s2_mm *mm)
 {
-	return s2_windows_mappings(mm) + 2 > mm->window_limit;
+	return s2_windows_mappings(mm) + 2 > mm->window_limit && !S2_MUTANT(WINDOW_LIMIT_IGNORED);
 }
 
 static int change_mapping(struct s2_window *window, const struct s2_window_fault *fault)
@@ -355,6 +380,8 @@ static int install_locked(struct s2_window *window, struct s2_window_fault *faul
 	int ret;
 
 	S2_ASSERT_HELD(&window->lock);
+	if (window->in_tatters && unmap_whole(window))
+		return -ENOSPC;
 	if (s2_spte_present(old) && !same_place(window, fault, fault->page))
 		return -EBUSY;
 	ret = mm->provider->backing(mm->provider_ctx, (void *)s2_spte_addr(fault->spte), &backing);
@@ -432,27 +459,31 @@ static struct s2_window *most_mappings(struct s2_mm *mm)
 	return most;
 }
 
-static void give_up_pages(struct s2_window *window)
+static bool give_up_pages(struct s2_window *window)
 {
+	bool given;
+
 	s2_write_lock(&window->vm->mmu_lock);
 	zap_whole(window);
+	given = !window->in_tatters;
 	window->limit_zaps++;
 	s2_write_unlock(&window->vm->mmu_lock);
+	return given;
 }
 
 bool s2_windows_make_room(struct s2_mm *mm, uint64_t before)
 {
-	struct s2_window *window = NULL;
+	struct s2_window *window;
 	bool made;
 
 	s2_mutex_lock(&mm->windows_lock);
 	made = s2_windows_mappings(mm) < before;
-	if (!made)
+	if (!made) {
 		window = most_mappings(mm);
-	if (window)
-		give_up_pages(window);
+		made = window && give_up_pages(window);
+	}
 	s2_mutex_unlock(&mm->windows_lock);
-	return made || window;
+	return made;
 }
 
 /* What all windows may use: half of what the kernel allows, the rest is for the program. */
@@ -519,7 +550,7 @@ void s2_window_unlink(struct s2_window *window)
 	unlink_from_mm(window);
 	s2_write_lock(&vm->mmu_lock);
 	zap_whole(window);
-	add_mappings(window, (uint64_t)-1);
+	add_mappings(window, -atomic_load_explicit(&window->mappings, memory_order_relaxed));
 	unlink_from_vm(window);
 	for (unsigned i = 0; i < S2_WINDOW_READERS; i++)
 		s2_mmu_lock_remove_reader(&vm->mmu_lock, &window->readers[i].reader);

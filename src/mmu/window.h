@@ -39,6 +39,7 @@ struct s2_window_reader {
  *            mmu_lock for write, or shared with @lock.
  * @counts:   leaves are counted with @lock held, faults when they are over.
  * @mappings: the kernel's, in the window; changed as @spte, read by all.
+ * @in_tatters: no SPTE is present, but mappings are there that could not be removed; as @spte.
  * @next:     of the VM's, under its mmu_lock; @next_of_mm: under windows_lock.
  */
 struct s2_window {
@@ -51,6 +52,7 @@ struct s2_window {
 	struct s2_mutex lock;
 	_Atomic uint64_t mappings;
 	uint64_t limit_zaps;
+	bool in_tatters;
 	struct s2_window *next;
 	struct s2_window *next_of_mm;
 	struct s2_window *prev_of_mm;
@@ -101,7 +103,7 @@ uint64_t s2_windows_mappings(struct s2_mm *mm);
 
 /*
  * After -ENOSPC, with @before as it was before that: zaps the window that has most mappings, unless
- * there are fewer by now. false if none has any. Takes locks.
+ * there are fewer by now. false if none has any, or the kernel does not let go of them. Takes locks.
  */
 bool s2_windows_make_room(struct s2_mm *mm, uint64_t before);
 
