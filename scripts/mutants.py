@@ -76,6 +76,10 @@ CHECKS = {
     'pool compact': (unit('pool/test_compact'), 60),
     'pool region': (unit('pool/test_region'), 60),
     'pool oom': (unit('pool/test_oom'), 30),
+    'window': (unit('mmu/test_window'), 30),
+    'window handlers': (unit('mmu/test_window_handlers'), 30),
+    'window limit': (unit('mmu/test_window_limit'), 60),
+    'window stress': (unit('mmu/test_window_stress'), 60),
     'torture': (torture(), 25),
     'torture --nest': (torture('--nest'), 25),
     'torture --entries 1': (torture('--entries', '1', '--nest'), 25),
@@ -83,6 +87,7 @@ CHECKS = {
                                 '4', '--unrelated', '0'), 25),
     'torture --gate rwsem': (torture('--gate', 'rwsem', '--nonblock', '50'), 25),
     'torture --gate count': (torture('--gate', 'count'), 25),
+    'torture --window': (torture('--provider', 'pool', '--window', '100', '--tier-faults', '0'), 40),
 }
 
 # For each mutant the checks that catch it, best first. A torture that is named again is run again
@@ -146,12 +151,31 @@ PLAN = {
     'SPLIT_FORGOTTEN': ['pool huge'],
     'REGION_NOT_AWAITED': ['pool region'],
     'FREE_FRAME_OVERLOOKED': ['pool frames'] * 2,
+    'WINDOW_ZAP_KEEPS_MAPPING': ['window', 'torture --window'],
+    'WINDOW_AGE_KEEPS_MAPPING': ['window handlers'],
+    'WINDOW_STAYS_WRITABLE': ['window handlers', 'window stress'],
+    'WINDOW_MAPPED_UNLOCKED': ['torture --window', 'window stress'],
+    'WINDOW_SECOND_FORGOTTEN': ['window'],
+    'WINDOW_REFUSAL_IGNORED': ['window limit'],
+    'WINDOW_LIMIT_IGNORED': ['window limit'],
+    'WINDOW_AFTER_UNCHECKED': ['window handlers'],
+    'WINDOW_JOINS_MAPPED': ['window handlers'],
 }
 
 # Beside that, for each check that is the memory of a search, the mutants it must catch as well.
 # What is not here shows as a hang, or needs threads that meet inside a call: the fuzzer has one
-# thread, and the sequences make one call at a time.
+# thread, and the sequences make one call at a time. And of windows, what they have in common with
+# vCPUs.
 ALSO = {
+    'window': [
+        'CLONE_STAYS_WRITABLE', 'SWAP_STAYS_MAPPED', 'DISCARD_STAYS_MAPPED', 'REAP_STAYS_MAPPED'],
+    'window handlers': ['LOG_NOT_PROTECTED', 'LOG_BEGINS_UNPROTECTED'],
+    'window stress': [
+        'RETRY_IGNORES_SEQUENCE', 'END_KEEPS_SEQUENCE', 'LOG_NOT_PROTECTED', 'DIRTY_BITS_LOST',
+        'SWAP_STAYS_MAPPED', 'MERGE_COMPARES_EARLY'],
+    'torture --window': [
+        'RETRY_IGNORES_SEQUENCE', 'COW_STAYS_MAPPED', 'SHARED_STAYS_MAPPED', 'SWAP_NOT_COMPARED',
+        'SPLIT_FORGOTTEN'],
     'fuzz corpus': [
         'END_LOOKS_AGAIN', 'DELETE_KEEPS_SEQUENCE', 'GRACE_IGNORES_STARTS',
         'RETRY_IGNORES_SEQUENCE', 'RETRY_IGNORES_COUNT', 'ERROR_NOT_RETRIED', 'END_KEEPS_SEQUENCE',

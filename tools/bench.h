@@ -177,6 +177,8 @@ extern const struct bench bench_pool_access;
 extern const struct bench bench_pool_merge;
 extern const struct bench bench_pool_clone;
 extern const struct bench bench_pool_memory;
+extern const struct bench bench_window;
+extern const struct bench bench_window_ways;
 
 /* Prints "PROGRAM: NAME: what: why" on stderr and returns @error, a negative errno. */
 int bench_fail(const struct bench *bench, int error, const char *format, ...)

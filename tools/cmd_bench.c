@@ -12,6 +12,7 @@ static const struct bench *const benches[] = {
 #ifdef S2_HAVE_POOL
 	&bench_pool_swap,  &bench_pool_fault, &bench_pool_access,
 	&bench_pool_merge, &bench_pool_clone, &bench_pool_memory,
+	&bench_window,	   &bench_window_ways,
 #endif
 	NULL,
 };
@@ -36,6 +37,8 @@ static const char about[] =
 	"  pool-merge  the scanner for equal pages\n"
 	"  pool-clone  clones of 64 MiB, and the first write to their pages\n"
 	"  pool-memory bytes for each clone\n"
+	"  window      guest memory by plain pointers and by vCPUs; and also\n"
+	"  window-ways the kernel's ways to tell of an access and to take a page away\n"
 #else
 	"  (This build has no pool provider, and so not its benchmarks: libxxhash is missing.)\n"
 #endif

@@ -58,6 +58,7 @@ enum key {
 	KEY_SCENARIO,
 	KEY_SCHEDULE,
 	KEY_FIRST,
+	KEY_WINDOW,
 	KEY_PROVIDER,
 	KEY_POOL_SIZE,
 	KEY_TIER_FAULTS,
@@ -91,6 +92,10 @@ static const struct argp_option argp_options[] = {
 	{ "tier-faults", KEY_TIER_FAULTS, "PERCENT", 0,
 	  "with --provider pool: of the calls to what pages are swapped to that fail, damage or "
 	  "take long, in the times when they do; 0 for no such times (default 5)",
+	  0 },
+	{ "window", KEY_WINDOW, "PERCENT", 0,
+	  "with --provider pool: of the guests' threads that have no vCPU but use their memory by "
+	  "plain pointers (default 50)",
 	  0 },
 	{ "nest", KEY_NEST, NULL, 0,
 	  "also pairs inside pairs, overlapping pairs, and ends on other threads; not for rwsem",
@@ -201,6 +206,7 @@ static const struct count_option {
 	{ KEY_NONBLOCK, "--nonblock", 0, 100, offsetof(struct torture_options, nonblock) },
 	{ KEY_ENTRIES, "--entries", 1, 65536, offsetof(struct torture_options, entries) },
 	{ KEY_RSEQ, "--rseq", 0, 100, offsetof(struct torture_options, rseq) },
+	{ KEY_WINDOW, "--window", 0, 100, offsetof(struct torture_options, window) },
 	{ KEY_TIER_FAULTS, "--tier-faults", 0, 100, offsetof(struct torture_options, tier_faults) },
 };
 
@@ -239,6 +245,8 @@ static error_t check_provider(struct torture_command *c, struct argp_state *stat
 		return option_refuse(state, "--pool-size", "is for --provider pool only");
 	if (o->provider == TORTURE_PROCESS && o->tier_faults != torture_defaults.tier_faults)
 		return option_refuse(state, "--tier-faults", "is for --provider pool only");
+	if (o->provider == TORTURE_PROCESS && o->window != torture_defaults.window)
+		return option_refuse(state, "--window", "is for --provider pool only");
 	return 0;
 }
 
@@ -342,6 +350,7 @@ static void add_pool_json(json_t *run, const struct torture_command *c,
 	json_object_set_new(run, "pool_mib", json_integer((json_int_t)(c->options.pool_size >> 20)));
 	json_object_set_new(run, "tier_fault_percent",
 			    json_integer((json_int_t)c->options.tier_faults));
+	json_object_set_new(run, "window_percent", json_integer((json_int_t)c->options.window));
 	json_object_set_new(run, "never_happened", never);
 }
 

@@ -58,6 +58,7 @@ const struct torture_options torture_defaults = {
 	.updaters = 1,
 	.nonblock = 10,
 	.rseq = 50,
+	.window = 50,
 	.tier_faults = 5,
 	.pool_size = UINT64_C(8) << 20,
 	.seconds = 5,
@@ -101,6 +102,8 @@ const char *const torture_count_names[TORTURE_NR_COUNTS] = {
 	[TORTURE_COLLAPSED] = "collapsed",
 	[TORTURE_SPLIT] = "split",
 	[TORTURE_OOM_KILLS] = "oom_kills",
+	[TORTURE_WINDOW_ACCESSES] = "window_accesses",
+	[TORTURE_WINDOW_FAULTS] = "window_faults",
 	[TORTURE_UPDATER_MAX_WAIT_NS] = "updater_max_wait_ns",
 };
 
@@ -123,7 +126,7 @@ bool torture_counts(enum torture_provider provider, enum torture_count count)
 {
 	if (count >= TORTURE_PAGES_REPLACED && count <= TORTURE_DIRTY_LOGS)
 		return provider == TORTURE_PROCESS;
-	if (count >= TORTURE_PAGES_CHECKED && count <= TORTURE_OOM_KILLS)
+	if (count >= TORTURE_PAGES_CHECKED && count <= TORTURE_WINDOW_FAULTS)
 		return provider == TORTURE_POOL;
 	return true;
 }

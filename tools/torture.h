@@ -52,6 +52,8 @@ enum torture_count {
 	TORTURE_COLLAPSED,
 	TORTURE_SPLIT,
 	TORTURE_OOM_KILLS,
+	TORTURE_WINDOW_ACCESSES,
+	TORTURE_WINDOW_FAULTS,
 	TORTURE_UPDATER_MAX_WAIT_NS, /* last: merged by maximum */
 	TORTURE_NR_COUNTS,
 };
@@ -100,6 +102,7 @@ bool torture_counts(enum torture_provider provider, enum torture_count count);
  * @nonblock: percent of the churn's invalidations that are S2_NONBLOCK.
  * @entries:  inflight_entries of the s2_mm.
  * @rseq:     percent of the vCPUs that have S2_SHOOTDOWN_RSEQ, and do not poll.
+ * @window:   of a pool: percent of the guests' threads that have a window instead of a vCPU.
  * @nest:     pairs in pairs, overlapping pairs, ends on other threads; not for S2_GATE_RWSEM.
  * @schedule: percent of the protocol's steps at which a thread yields, spins or sleeps; only in a
  *            build with S2_SCHEDULES (base/schedule.h).
@@ -119,6 +122,7 @@ struct torture_options {
 	unsigned int nonblock;
 	unsigned int entries;
 	unsigned int rseq;
+	unsigned int window;
 	unsigned int schedule;
 	unsigned int breaks;
 	unsigned int tier_faults;

@@ -6,7 +6,8 @@
  * Each VM that stays has a region twice as large as the pool, most of it written to before the
  * threads begin, and a memcg. Until the time is up,
  *  - vCPU threads (torture_pool_vcpu.c) read and write pages, whole and by words, discard them,
- *    and access them as the host would;
+ *    and access them as the host would; some have no vCPU but plain pointers into a window
+ *    (torture_pool_plain.c);
  *  - a reclaimer ages pages, takes them away, and changes limits; the pool's own thread
  *    reclaims as well;
  *  - a merger has equal pages share one frame, a mover compacts and collapses
@@ -179,7 +180,10 @@ static int pool_create(struct torture *torture)
 	if (error || !torture->pool)
 		return -ENOMEM;
 	torture->pool->weather.percent = o->tier_faults;
-	error = add_memory_tier(torture, S2_POOL_LZ4);
+	error = torture_plain_begin_signals();
+	torture->pool->signals = !error;
+	if (!error)
+		error = add_memory_tier(torture, S2_POOL_LZ4);
 	if (!error)
 		error = add_memory_tier(torture, S2_POOL_ZSTD);
 	if (!error)
@@ -284,6 +288,8 @@ static void pool_destroy(struct torture *torture)
 		torture_pool_destroy_guest(&torture->workers[0], &pool->guests[i]);
 	destroy_tiers(pool);
 	s2_pool_destroy(pool->pool);
+	if (pool->signals)
+		torture_plain_end_signals();
 	free(pool->guests);
 	free(pool);
 }

@@ -11,6 +11,7 @@
 #include "torture_work.h"
 
 #include <stage2/pool.h>
+#include <stage2/window.h>
 
 #define POOL_CHUNK_PAGES 512u /* 2 MiB */
 /* Pages that follow each other have one owner; what is more has another. */
@@ -65,6 +66,7 @@ struct torture_pool_guest {
 /*
  * @next_number: of guests.
  * @narrow: vCPUs use the chunk of this number only; 0 is all of their memory.
+ * @signals: SIGSEGV is the library's.
  */
 struct torture_pool {
 	struct s2_pool *pool;
@@ -75,6 +77,7 @@ struct torture_pool {
 	unsigned int nr_guests;
 	uint64_t next_number;
 	uint64_t narrow;
+	bool signals;
 };
 
 /* While tiers take nothing, guests want all, and give nothing back: so that memory runs out. */
@@ -114,7 +117,24 @@ void torture_pool_set_past(struct torture_pool_past *past,
 			   const struct torture_pool_guest *original, unsigned int page,
 			   uint64_t before);
 
-/* torture_pool_vcpu.c: one thing that @w->vcpu, or the host in its place, does to @w->guest. */
+/* torture_pool_plain.c: of guests' threads that have a window. The signals are for all of a run. */
+int torture_plain_begin_signals(void);
+void torture_plain_end_signals(void);
+int torture_plain_begin(struct torture_worker *w);
+void torture_plain_end(struct torture_worker *w);
+/* By plain accesses: 0, or what a vCPU would get. */
+int torture_plain_read(struct torture_worker *w, uint64_t gpa, void *data, size_t len);
+int torture_plain_write(struct torture_worker *w, uint64_t gpa, const void *data, size_t len);
+
+/*
+ * torture_pool_vcpu.c: @w uses @w->guest's memory, by a vCPU or a window, from here to there. One
+ * thing that it does to it, or the host in its place.
+ */
+int torture_pool_begin_use(struct torture_worker *w);
+void torture_pool_end_use(struct torture_worker *w);
+/* Guest mode; a window has none. */
+void torture_pool_enter(struct torture_worker *w);
+void torture_pool_leave(struct torture_worker *w);
 void torture_pool_access(struct torture_worker *w, unsigned int owner);
 void torture_pool_vcpu(struct torture_worker *w);
 /* Most pages once, by the host, before there are others. */

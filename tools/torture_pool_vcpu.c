@@ -12,16 +12,7 @@
 #define HOT_PAGES 64u
 #define SCANNED_PAGES 48u
 
-#if defined(__SANITIZE_THREAD__)
-#define EACH_ITS_OWN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define EACH_ITS_OWN 1
-#endif
-#endif
-#ifndef EACH_ITS_OWN
-#define EACH_ITS_OWN 0
-#endif
+#define EACH_ITS_OWN TORTURE_THREAD_SANITIZER
 
 static uint64_t gpa_of(unsigned int page)
 {
@@ -72,6 +63,30 @@ static struct s2_pool *pool_of(const struct torture_worker *w)
 	return w->torture->pool->pool;
 }
 
+static int guest_read(struct torture_worker *w, uint64_t gpa, void *data, size_t len)
+{
+	return w->window ? torture_plain_read(w, gpa, data, len) :
+			   s2_vcpu_read(w->vcpu, gpa, data, len);
+}
+
+static int guest_write(struct torture_worker *w, uint64_t gpa, const void *data, size_t len)
+{
+	return w->window ? torture_plain_write(w, gpa, data, len) :
+			   s2_vcpu_write(w->vcpu, gpa, data, len);
+}
+
+static int guest_load(struct torture_worker *w, uint64_t gpa, uint64_t *value)
+{
+	return w->window ? torture_plain_read(w, gpa, value, sizeof(*value)) :
+			   s2_vcpu_load64(w->vcpu, gpa, value);
+}
+
+static int guest_store(struct torture_worker *w, uint64_t gpa, uint64_t value)
+{
+	return w->window ? torture_plain_write(w, gpa, &value, sizeof(value)) :
+			   s2_vcpu_store64(w->vcpu, gpa, value);
+}
+
 static void watch_host(struct torture_worker *w, enum watch_kind kind, unsigned int page,
 		       unsigned int nr)
 {
@@ -98,7 +113,7 @@ static void read_page(struct torture_worker *w, unsigned int page, bool host)
 		watch_guest(w);
 		count(w, TORTURE_HOST_ACCESSES, 1);
 	} else {
-		error = s2_vcpu_read(w->vcpu, gpa_of(page), words, sizeof(words));
+		error = guest_read(w, gpa_of(page), words, sizeof(words));
 	}
 	if (answered(w, host ? "host's read" : "read", error))
 		torture_pool_check_seen(w, w->guest, page, first, words, 0, PAGE_WORDS);
@@ -109,7 +124,7 @@ static void load_word(struct torture_worker *w, unsigned int page)
 	uint64_t first = torture_pool_begin_look(w->guest, page), value;
 	unsigned int word = pick(w, PAGE_WORDS);
 
-	if (answered(w, "load", s2_vcpu_load64(w->vcpu, gpa_of(page) + word * 8, &value)))
+	if (answered(w, "load", guest_load(w, gpa_of(page) + word * 8, &value)))
 		torture_pool_check_seen(w, w->guest, page, first, &value, word, 1);
 }
 
@@ -141,7 +156,7 @@ static int store_page(struct torture_worker *w, unsigned int page, const uint64_
 	if (w->torture->options.breaks & TORTURE_BREAK_STORES && percent(w, 1))
 		return 0;
 	if (!host)
-		return s2_vcpu_write(w->vcpu, gpa_of(page), words, size);
+		return guest_write(w, gpa_of(page), words, size);
 	watch_host(w, WATCH_HOST, page, nr);
 	error = s2_pool_write(pool_of(w), torture_pool_hva(w->guest, page), words, size);
 	watch_guest(w);
@@ -183,7 +198,7 @@ static void store_word(struct torture_worker *w, unsigned int page)
 	}
 	word = torture_pool_changed_word(page, generation, w->guest->number, &value);
 	begin_write(w, page, generation);
-	if (answered(w, "store", s2_vcpu_store64(w->vcpu, gpa_of(page) + word * 8, value)))
+	if (answered(w, "store", guest_store(w, gpa_of(page) + word * 8, value)))
 		end_write(w, page);
 }
 
@@ -243,10 +258,10 @@ static void read_window(struct torture_worker *w)
 	int error;
 
 	first = torture_pool_begin_look(w->guest, page);
-	error = s2_vcpu_read(w->vcpu,
-			     torture_pool_window_gpa(w->guest, updater, where & SLOT_SECOND) +
-				     gpa_of(in_window),
-			     words, sizeof(words));
+	error = guest_read(w,
+			   torture_pool_window_gpa(w->guest, updater, where & SLOT_SECOND) +
+				   gpa_of(in_window),
+			   words, sizeof(words));
 	torture_look_again();
 	stayed = !(where & SLOT_UPDATING) &&
 		 __atomic_load_n(&slot->where, __ATOMIC_RELAXED) == where;
@@ -295,38 +310,76 @@ void torture_pool_fill_guest(struct torture_worker *w)
 			write_pages(w, page, 1, true);
 }
 
-void torture_pool_vcpu(struct torture_worker *w)
+int torture_pool_begin_use(struct torture_worker *w)
 {
 	const struct s2_vcpu_config config = {
 		.shootdown = percent(w, w->torture->options.rseq) ? S2_SHOOTDOWN_RSEQ :
 								     S2_SHOOTDOWN_SAFEPOINT,
 	};
-	struct s2_vcpu_stats stats = { 0 };
-	int error = s2_vcpu_create(w->guest->vm, &config, &w->vcpu);
 
-	if (error) {
-		torture_give_up(w, error);
+	watch_guest(w);
+	return percent(w, w->torture->options.window) ?
+		       torture_plain_begin(w) :
+		       s2_vcpu_create(w->guest->vm, &config, &w->vcpu);
+}
+
+void torture_pool_end_use(struct torture_worker *w)
+{
+	struct s2_vcpu_stats none = { 0 };
+
+	if (w->window) {
+		torture_plain_end(w);
 		return;
 	}
-	while (!stopped(w->torture)) {
-		watch_guest(w);
-		s2_vcpu_enter(w->vcpu);
-		for (unsigned int i = 1 + pick(w, 256); i; i--) {
-			torture_pool_access(w, w->index % w->guest->owners);
-			watch_progress(&w->watch);
-			s2_vcpu_poll(w->vcpu);
-		}
-		s2_vcpu_exit(w->vcpu);
-		torture_publish_vcpu_stats(w, &stats);
-		torture_pause(w);
-	}
+	torture_publish_vcpu_stats(w, &none);
 	s2_vcpu_destroy(w->vcpu);
+	w->vcpu = NULL;
+}
+
+void torture_pool_enter(struct torture_worker *w)
+{
+	if (w->vcpu)
+		s2_vcpu_enter(w->vcpu);
+}
+
+void torture_pool_leave(struct torture_worker *w)
+{
+	if (w->vcpu)
+		s2_vcpu_exit(w->vcpu);
+}
+
+static void use_for_a_while(struct torture_worker *w)
+{
+	watch_guest(w);
+	torture_pool_enter(w);
+	for (unsigned int i = 1 + pick(w, 256); i; i--) {
+		torture_pool_access(w, w->index % w->guest->owners);
+		watch_progress(&w->watch);
+		s2_vcpu_poll(w->vcpu);
+	}
+	torture_pool_leave(w);
+	torture_pause(w);
+}
+
+void torture_pool_vcpu(struct torture_worker *w)
+{
+	int error = 0;
+
+	while (!error && !stopped(w->torture)) {
+		error = torture_pool_begin_use(w);
+		for (unsigned int i = pick(w, 64); !error && i && !stopped(w->torture); i--)
+			use_for_a_while(w);
+		if (!error)
+			torture_pool_end_use(w);
+	}
+	if (error)
+		torture_give_up(w, error);
 }
 
 /* The weather is fine, so that each must be there. */
 void torture_pool_final_check(struct torture_worker *w)
 {
-	int error = s2_vcpu_create(w->guest->vm, NULL, &w->vcpu);
+	int error = torture_pool_begin_use(w);
 
 	if (error) {
 		torture_give_up(w, error);
@@ -336,7 +389,7 @@ void torture_pool_final_check(struct torture_worker *w)
 		uint64_t words[PAGE_WORDS];
 
 		watch_guest(w);
-		error = s2_vcpu_read(w->vcpu, gpa_of(page), words, sizeof(words));
+		error = guest_read(w, gpa_of(page), words, sizeof(words));
 		if (error)
 			torture_violation(w, TORTURE_LOST,
 					  "page %u of guest %u, after the run: read failed with %d",
@@ -346,5 +399,5 @@ void torture_pool_final_check(struct torture_worker *w)
 						torture_pool_begin_look(w->guest, page), words, 0,
 						PAGE_WORDS);
 	}
-	s2_vcpu_destroy(w->vcpu);
+	torture_pool_end_use(w);
 }

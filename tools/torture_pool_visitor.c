@@ -25,13 +25,11 @@ static int begin_visit(struct torture_worker *w, struct torture_pool_guest *gues
 static int use(struct torture_worker *w, unsigned int accesses)
 {
 	uint64_t seen = w->counts[TORTURE_KILLED_SEEN];
-	struct s2_vcpu_stats stats = { 0 };
-	int error = s2_vcpu_create(w->guest->vm, NULL, &w->vcpu);
+	int error = torture_pool_begin_use(w);
 
 	if (error)
 		return error;
-	watch_now(&w->watch, WATCH_GUEST, w->guest->index, 0);
-	s2_vcpu_enter(w->vcpu);
+	torture_pool_enter(w);
 	while ((accesses || torture_pool_is_full(w)) && !stopped(w->torture) &&
 	       w->counts[TORTURE_KILLED_SEEN] - seen < 8) {
 		accesses -= !!accesses;
@@ -39,9 +37,9 @@ static int use(struct torture_worker *w, unsigned int accesses)
 		s2_vcpu_poll(w->vcpu);
 		watch_progress(&w->watch);
 	}
-	s2_vcpu_exit(w->vcpu);
-	torture_publish_vcpu_stats(w, &stats);
-	return s2_vcpu_destroy(w->vcpu);
+	torture_pool_leave(w);
+	torture_pool_end_use(w);
+	return 0;
 }
 
 /*

@@ -10,6 +10,18 @@
 
 #include <pthread.h>
 
+/* gcc defines the one, clang has the other. */
+#if defined(__SANITIZE_THREAD__)
+#define TORTURE_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TORTURE_THREAD_SANITIZER 1
+#endif
+#endif
+#ifndef TORTURE_THREAD_SANITIZER
+#define TORTURE_THREAD_SANITIZER 0
+#endif
+
 /* Of each VM and updater; slot 0 belongs to the first updater as well, and always stays. */
 #define SLOTS_PER_UPDATER 2u
 
@@ -79,6 +91,7 @@ struct torture_worker {
 	struct torture_vm *vm; /* a vCPU's */
 	struct torture_pool_guest *guest; /* the same of a pool's */
 	struct s2_vcpu *vcpu;
+	struct s2_window *window; /* or this, instead */
 	uint64_t counts[TORTURE_NR_COUNTS];
 };
 
@@ -161,7 +174,7 @@ void torture_give_up(struct torture_worker *w, int error);
  */
 static inline void torture_look_again(void)
 {
-#ifdef __SANITIZE_THREAD__
+#if TORTURE_THREAD_SANITIZER
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 #else
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);

@@ -103,7 +103,7 @@ static uint64_t word_of(uint64_t gfn, uint64_t generation, uint64_t i)
 	return generation ? gfn << 40 | generation << 16 | i : 0;
 }
 
-static void fill(uint64_t *page, uint64_t gfn, uint64_t generation)
+void page_fill(uint64_t *page, uint64_t gfn, uint64_t generation)
 {
 	for (uint64_t i = 0; i < WORDS; i++)
 		page[i] = word_of(gfn, generation, i);
@@ -121,7 +121,7 @@ int guest_fill(struct s2_vcpu *vcpu, uint64_t gfn, uint64_t generation)
 {
 	uint64_t page[WORDS];
 
-	fill(page, gfn, generation);
+	page_fill(page, gfn, generation);
 	return s2_vcpu_write(vcpu, gfn << S2_PAGE_SHIFT, page, sizeof(page));
 }
 
@@ -149,8 +149,14 @@ int host_fill(struct pool_vm *p, uint64_t gfn, uint64_t generation)
 {
 	uint64_t page[WORDS];
 
-	fill(page, gfn, generation);
+	page_fill(page, gfn, generation);
 	return s2_pool_write(p->pool, hva_of(p, gfn), page, sizeof(page));
+}
+
+void host_fill_pages(struct pool_vm *p, uint64_t first, uint64_t end, uint64_t generation)
+{
+	for (uint64_t gfn = first; gfn < end; gfn++)
+		assert_int_equal(host_fill(p, gfn, generation), 0);
 }
 
 void assert_host_has(struct pool_vm *p, uint64_t gfn, uint64_t generation)

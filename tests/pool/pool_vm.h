@@ -39,6 +39,7 @@ struct s2_pool_stats pool_stats(struct pool_vm *p);
 struct s2_pool_stats memcg_stats(struct s2_memcg *memcg);
 
 /* Whole pages, each word of which tells the page's number and generation; 0 is zeroes. */
+void page_fill(uint64_t *page, uint64_t gfn, uint64_t generation);
 int guest_fill(struct s2_vcpu *vcpu, uint64_t gfn, uint64_t generation);
 bool page_is(const uint64_t *page, uint64_t gfn, uint64_t generation);
 void assert_guest_has(struct s2_vcpu *vcpu, uint64_t gfn, uint64_t generation);
@@ -47,6 +48,7 @@ void guest_fill_pages(struct s2_vcpu *vcpu, uint64_t first, uint64_t end, uint64
 void assert_guest_has_pages(struct s2_vcpu *vcpu, uint64_t first, uint64_t end,
 			    uint64_t generation);
 int host_fill(struct pool_vm *p, uint64_t gfn, uint64_t generation);
+void host_fill_pages(struct pool_vm *p, uint64_t first, uint64_t end, uint64_t generation);
 void assert_host_has(struct pool_vm *p, uint64_t gfn, uint64_t generation);
 
 static inline uint64_t hva_of(const struct pool_vm *p, uint64_t gfn)

@@ -392,6 +392,54 @@ static void pool_reports_its_six_benchmarks(void **state)
 	}
 	json_decref(report);
 }
+
+static void expect_window_rows(json_t *report)
+{
+	static const char *const by[] = { "window", "vCPU", "vCPU (rseq)" };
+	static const char *const what[] = {
+		"load64 that hits",	    "fault, one after the other",
+		"fault, frames in no order", "invalidation of a page",
+		"invalidation of 64 pages", "the same, frames in no order",
+		"the same by all CPUs at once", "invalidation, memory in use",
+	};
+	unsigned int users = has_rseq() ? 3 : 2, rows = nr_cpus() > 1 ? 8 : 6;
+
+	expect_report(report, "window", users * rows);
+	for (unsigned int i = 0; i < users * rows; i++)
+		expect_row(report, "ns",
+			   json_pack("{s:s, s:s}", "what", what[i % rows], "by", by[i / rows]));
+}
+
+/* Those for which no privilege is needed. */
+static void expect_window_ways_rows(json_t *report)
+{
+	static const char *const faults[] = {
+		"mmap, access",	 "mmap, access (not populated)",
+		"SIGSEGV, mmap", "SIGSEGV, mmap (not populated)",
+		"SIGSEGV, mmap (neighbours)", "SIGSEGV, mprotect",
+	};
+	static const char *const zaps[] = {
+		"zap, mmap",	"zap, mprotect",    "zap, munmap",
+		"zap 64, mmap", "zap 64, mprotect", "zap 64, munmap",
+	};
+
+	for (unsigned int i = 0; i < 6 * (nr_cpus() > 1 ? 2 : 1); i++)
+		expect_row(report, "ns", json_pack("{s:s, s:i}", "what", faults[i % 6], "threads",
+						   i / 6 ? (int)nr_cpus() : 1));
+	for (unsigned int i = 0; i < 6; i++)
+		expect_row(report, "ns", json_pack("{s:s, s:i}", "what", zaps[i], "threads", 1));
+}
+
+static void window_reports_its_two_benchmarks(void **state)
+{
+	json_t *report = bench_json("window --quick --rounds 1 --json");
+	json_t *benches = json_object_get(report, "benches");
+
+	assert_int_equal(json_array_size(benches), 2);
+	expect_window_rows(json_array_get(benches, 0));
+	expect_window_ways_rows(json_array_get(benches, 1));
+	json_decref(report);
+}
 #endif
 
 static void gate_reports_each_gate_by_threads_and_vms(void **state)
@@ -796,6 +844,7 @@ int main(void)
 		cmocka_unit_test(memory_of_a_mapped_page_is_about_its_spte),
 #ifdef S2_HAVE_POOL
 		cmocka_unit_test(pool_reports_its_six_benchmarks),
+		cmocka_unit_test(window_reports_its_two_benchmarks),
 #endif
 		cmocka_unit_test(without_a_name_all_benchmarks_are_run),
 		cmocka_unit_test(options_choose_gates_and_threads),

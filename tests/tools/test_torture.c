@@ -259,6 +259,7 @@ static void wrong_options_are_one_line(void **state)
 		"--tier-faults 1",     "--provider pool --nest",
 		"--provider pool --scenario starve",
 		"--provider pool --entries 4",
+		"--window 10",         "--provider pool --window 101",
 		"--provider pool --pool-size 0",
 		"--provider pool --tier-faults 101",
 	};

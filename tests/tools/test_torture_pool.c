@@ -71,6 +71,7 @@ static void everything_happens(void **state)
 		TORTURE_DIRECT_RECLAIMS, TORTURE_BACKGROUND_RECLAIMS, TORTURE_MERGED,
 		TORTURE_COW_BREAKS,	TORTURE_MIGRATED,	  TORTURE_COLLAPSED,
 		TORTURE_SPLIT,		TORTURE_OOM_KILLS,	  TORTURE_MEMSLOT_UPDATES,
+		TORTURE_WINDOW_ACCESSES, TORTURE_WINDOW_FAULTS,
 	};
 	const size_t nr = sizeof(all) / sizeof(all[0]);
 	bool happened[TORTURE_NR_COUNTS] = { false };
@@ -106,6 +107,34 @@ static void without_faults_nobody_gets_an_error(void **state)
 	assert_int_equal(report.counts[TORTURE_OOM_KILLS], 0);
 }
 
+/* Of all guests' threads, so many that no vCPU is left, and none. */
+static void run_with_windows(enum s2_gate gate, unsigned int window)
+{
+	struct torture_options o = pool_options(gate);
+	struct torture_report report;
+
+	o.window = window;
+	report = torture_test_run_clean(&o);
+	assert_int_equal(report.counts[TORTURE_WINDOW_ACCESSES] > 0, window > 0);
+	assert_int_equal(report.counts[TORTURE_WINDOW_FAULTS] > 0, window > 0);
+	assert_int_equal(report.counts[TORTURE_FAULTS] > 0, window < 100);
+}
+
+static void windows_alone_survive_range(void **state)
+{
+	run_with_windows(S2_GATE_RANGE, 100);
+}
+
+static void windows_alone_survive_rwsem(void **state)
+{
+	run_with_windows(S2_GATE_RWSEM, 100);
+}
+
+static void vcpus_alone_survive(void **state)
+{
+	run_with_windows(S2_GATE_RANGE, 0);
+}
+
 static void many_vms_on_a_small_pool_are_survived(void **state)
 {
 	struct torture_options o = pool_options(S2_GATE_RANGE);
@@ -129,7 +158,7 @@ static void a_run_without_vcpus_and_churn_is_one_too(void **state)
 	torture_test_run_clean(&o);
 }
 
-/* Runs with @breaks until the violation turns up. */
+/* Runs with @breaks until the violation turns up, whoever it is that looks. */
 static void assert_caught(unsigned int breaks, enum torture_violation kind)
 {
 	struct torture_options o = pool_options(S2_GATE_RANGE);
@@ -276,6 +305,9 @@ int main(void)
 		cmocka_unit_test(count_survives),
 		cmocka_unit_test(everything_happens),
 		cmocka_unit_test(without_faults_nobody_gets_an_error),
+		cmocka_unit_test(windows_alone_survive_range),
+		cmocka_unit_test(windows_alone_survive_rwsem),
+		cmocka_unit_test(vcpus_alone_survive),
 		cmocka_unit_test(many_vms_on_a_small_pool_are_survived),
 		cmocka_unit_test(a_run_without_vcpus_and_churn_is_one_too),
 		cmocka_unit_test(a_store_that_did_not_happen_is_caught_as_lost),
