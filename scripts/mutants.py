@@ -147,7 +147,7 @@ PLAN = {
     'DISCARD_STAYS_MAPPED': ['pool', 'pool clone'],
     'REAP_STAYS_MAPPED': ['pool oom'],
     'MERGE_COMPARES_EARLY': ['pool merge'],
-    'MIGRATE_COPIES_EARLY': ['pool compact'] * 3,
+    'MIGRATE_COPIES_EARLY': ['pool compact'] * 12,
     'SPLIT_FORGOTTEN': ['pool huge'],
     'REGION_NOT_AWAITED': ['pool region'],
     'FREE_FRAME_OVERLOOKED': ['pool frames'] * 2,
