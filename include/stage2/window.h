@@ -46,9 +46,9 @@ struct s2_window_config {
 };
 
 /*
- * Reserves the addresses; takes 8 bytes of memory for each page. The window keeps @vm alive. -EINVAL: NULL, or
- * a range that is not allowed; -ENOTSUP: the provider does not say where its pages come from;
- * -ENOMEM, or what memfd_create(2) and mmap(2) say. May sleep. Kernel: has none; the nearest is
+ * Reserves the addresses; takes 8 bytes of memory for each page. The window keeps @vm alive.
+ * -EINVAL: NULL, or a range that is not allowed; -ENOTSUP: the provider does not say where its
+ * pages come from; -ENOMEM, or what mmap(2) says. May sleep. Kernel: has none; the nearest is
  * what a VMM has when it maps a guest's memory once more.
  */
 S2_API int s2_window_create(struct s2_vm *vm, const struct s2_window_config *config,
@@ -61,12 +61,13 @@ S2_API void s2_window_destroy(struct s2_window *window);
 S2_API void *s2_window_addr(const struct s2_window *window);
 
 /*
- * Makes SIGSEGV the library's, once for the process: those of windows become faults, any other goes to
- * the handler that was there before, with the signals blocked that it asked for; so does one
- * of a window that cannot be resolved, about which s2_window_error() tells. A handler that is
- * installed later has to pass on to this one what it does not know; or the function is
- * called again, and makes it the one that was there before (not one that passes on to this
- * one, which would have no end). If this one's is in place, that does nothing. -ENOMEM; -errno of sigaction(2). Does not sleep beyond allocating.
+ * Makes SIGSEGV the library's, once for the process: those of windows become faults, any other
+ * goes to the handler that was there before, with the signals blocked that it asked for; so does
+ * one of a window that cannot be resolved, about which s2_window_error() tells. A handler that is
+ * installed later has to pass on to this one what it does not know; or the function is called
+ * again, and makes it the one that was there before (not one that passes on to this one, which
+ * would have no end). If this one's is in place, that does nothing. -ENOMEM; -errno of
+ * sigaction(2). Does not sleep beyond allocating.
  */
 S2_API int s2_window_handle_signals(void);
 

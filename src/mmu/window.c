@@ -7,28 +7,18 @@
  *	guard | void void zero zero frame7 frame8 frame3 void | guard
  *	      |     1    |    2    |      3      |   4  |  5  |
  *
- * The guards are there because neighbours outside of the window must never share one: then,
- * at the limit of mappings, where an unmapping that would split one fails, the window as
- * a whole still can be unmapped, as that splits none.
+ * The guards are window_space.c's business, and how many mappings there may be is window_limit.c's.
  */
 #include "mmu/window.h"
 
 #include "base/mutant.h"
-#include "base/schedule.h"
 #include "mm/mm.h"
 
 #include <errno.h>
 #include <sched.h>
-#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#define HUGE_SIZE (UINT64_C(1) << S2_HUGE_SHIFT)
-#define VOID_FLAGS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
-
-/* Linux' own default, for where it does not tell. */
-#define MAX_MAP_COUNT 65530
 
 /* What tells one mapping from another; none is 0. */
 static uint64_t mapping_of(uint64_t spte)
@@ -75,8 +65,12 @@ static uint64_t count_borders(const struct s2_window *window, uint64_t first, ui
 	return borders;
 }
 
-/* Modulo 2^64. */
-static void add_mappings(struct s2_window *window, uint64_t n)
+static uint64_t nr_mappings(const struct s2_window *window)
+{
+	return atomic_load_explicit(&window->mappings, memory_order_relaxed);
+}
+
+void s2_window_add_mappings(struct s2_window *window, uint64_t n)
 {
 	if (!n)
 		return;
@@ -115,7 +109,7 @@ static int map_void(struct s2_window *window, uint64_t page, uint64_t n)
 {
 	const struct s2_backing nothing = { .fd = -1 };
 
-	return map(window, page, n, PROT_NONE, VOID_FLAGS, &nothing);
+	return map(window, page, n, PROT_NONE, S2_WINDOW_VOID, &nothing);
 }
 
 /*
@@ -130,7 +124,7 @@ static int map_pages(struct s2_window *window, uint64_t page, uint64_t n, uint64
 
 	if (ret)
 		return ret;
-	return map(window, page, n, protection(mapping), backing.fd < 0 ? VOID_FLAGS : MAP_SHARED,
+	return map(window, page, n, protection(mapping), backing.fd < 0 ? S2_WINDOW_VOID : MAP_SHARED,
 		   &backing);
 }
 
@@ -146,7 +140,7 @@ static int unmap_whole(struct s2_window *window)
 
 	if (ret)
 		return ret;
-	add_mappings(window, 1 - atomic_load_explicit(&window->mappings, memory_order_relaxed));
+	s2_window_add_mappings(window, 1 - nr_mappings(window));
 	window->in_tatters = false;
 	return 0;
 }
@@ -166,7 +160,7 @@ static void clear_sptes(struct s2_window *window)
  * without access, which adds none, until somebody faults. For the few bytes that the
  * kernel may lack at the moment it is asked again. Caller holds mmu_lock for write.
  */
-static void zap_whole(struct s2_window *window)
+void s2_window_zap(struct s2_window *window)
 {
 	S2_ASSERT_MMU_LOCK_WRITE(&window->vm->mmu_lock);
 	window->in_tatters = true;
@@ -246,7 +240,7 @@ static bool visit_chunk(struct s2_window *window, uint64_t page, uint64_t end,
 		if (mapping_of(after) != mapping_of(before))
 			extend(window, run, page, mapping_of(after));
 	}
-	add_mappings(window, count_borders(window, first, end + 1) - borders);
+	s2_window_add_mappings(window, count_borders(window, first, end + 1) - borders);
 	return ret;
 }
 
@@ -267,7 +261,7 @@ static bool visit_pages(struct s2_window *window, uint64_t first, uint64_t end,
 	}
 	apply(window, &run);
 	if (run.refused && !S2_MUTANT(WINDOW_REFUSAL_IGNORED))
-		zap_whole(window);
+		s2_window_zap(window);
 	return ret;
 }
 
@@ -290,7 +284,7 @@ bool s2_windows_for_each_leaf(struct s2_vm *vm, uint64_t start, uint64_t end,
 	return ret;
 }
 
-/* Pages [first, end) that a fault at @page may map at once, of which @spte is what @page will be. */
+/* Pages [first, end) that a fault at @page may map at once; @spte is what @page will be. */
 struct s2_window_fault {
 	uint64_t first;
 	uint64_t end;
@@ -331,17 +325,6 @@ static void choose_pages(const struct s2_window *window, struct s2_window_fault 
 	fault->end = end;
 }
 
-uint64_t s2_windows_mappings(struct s2_mm *mm)
-{
-	return atomic_load_explicit(&mm->window_mappings, memory_order_relaxed);
-}
-
-/* One more in the middle of another makes two more. */
-static bool too_many(struct s2_mm *mm)
-{
-	return s2_windows_mappings(mm) + 2 > mm->window_limit && !S2_MUTANT(WINDOW_LIMIT_IGNORED);
-}
-
 static int change_mapping(struct s2_window *window, const struct s2_window_fault *fault)
 {
 	uint64_t mapping = mapping_of(new_spte(fault, fault->first)), n = fault->end - fault->first;
@@ -350,7 +333,7 @@ static int change_mapping(struct s2_window *window, const struct s2_window_fault
 	/* Somebody else's fault has been faster. */
 	if (n == 1 && mapping == mapping_of(spte_at(window, fault->page)))
 		return 0;
-	if (too_many(window->vm->mm))
+	if (s2_windows_are_too_many(window->vm->mm))
 		return -ENOSPC;
 	/* It is there, and only must not be used. */
 	if (n == 1 && same_place(window, fault, fault->page))
@@ -368,7 +351,7 @@ static uint64_t set_sptes(struct s2_window *window, const struct s2_window_fault
 		made += !s2_spte_present(spte_at(window, page));
 		set_spte(window, page, new_spte(fault, page));
 	}
-	add_mappings(window, count_borders(window, fault->first, fault->end + 1) - borders);
+	s2_window_add_mappings(window, count_borders(window, fault->first, fault->end + 1) - borders);
 	return made;
 }
 
@@ -440,192 +423,4 @@ struct s2_window_reader *s2_window_reader_get(struct s2_window *window)
 void s2_window_reader_put(struct s2_window_reader *reader)
 {
 	s2_mutex_unlock(&reader->lock);
-}
-
-static struct s2_window *most_mappings(struct s2_mm *mm)
-{
-	struct s2_window *most = NULL;
-	uint64_t most_mappings = 1;
-
-	S2_ASSERT_HELD(&mm->windows_lock);
-	for (struct s2_window *window = mm->windows; window; window = window->next_of_mm) {
-		uint64_t mappings = atomic_load_explicit(&window->mappings, memory_order_relaxed);
-
-		if (mappings > most_mappings) {
-			most = window;
-			most_mappings = mappings;
-		}
-	}
-	return most;
-}
-
-static bool give_up_pages(struct s2_window *window)
-{
-	bool given;
-
-	s2_write_lock(&window->vm->mmu_lock);
-	zap_whole(window);
-	given = !window->in_tatters;
-	window->limit_zaps++;
-	s2_write_unlock(&window->vm->mmu_lock);
-	return given;
-}
-
-bool s2_windows_make_room(struct s2_mm *mm, uint64_t before)
-{
-	struct s2_window *window;
-	bool made;
-
-	s2_mutex_lock(&mm->windows_lock);
-	made = s2_windows_mappings(mm) < before;
-	if (!made) {
-		window = most_mappings(mm);
-		made = window && give_up_pages(window);
-	}
-	s2_mutex_unlock(&mm->windows_lock);
-	return made;
-}
-
-/* What all windows may use: half of what the kernel allows, the rest is for the program. */
-static uint64_t read_limit(void)
-{
-	FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
-	unsigned long limit;
-
-	if (!file)
-		return MAX_MAP_COUNT / 2;
-	if (fscanf(file, "%lu", &limit) != 1)
-		limit = MAX_MAP_COUNT;
-	fclose(file);
-	return limit / 2;
-}
-
-void s2_window_link(struct s2_window *window)
-{
-	struct s2_vm *vm = window->vm;
-	struct s2_mm *mm = vm->mm;
-	uint64_t limit = read_limit();
-
-	s2_mutex_lock(&mm->windows_lock);
-	if (!mm->window_limit)
-		mm->window_limit = limit;
-	window->next_of_mm = mm->windows;
-	if (mm->windows)
-		mm->windows->prev_of_mm = window;
-	mm->windows = window;
-	s2_write_lock(&vm->mmu_lock);
-	add_mappings(window, 1);
-	window->next = vm->windows;
-	vm->windows = window;
-	for (unsigned i = 0; i < S2_WINDOW_READERS; i++)
-		s2_mmu_lock_add_reader(&vm->mmu_lock, &window->readers[i].reader);
-	s2_write_unlock(&vm->mmu_lock);
-	s2_mutex_unlock(&mm->windows_lock);
-}
-
-static void unlink_from_vm(struct s2_window *window)
-{
-	struct s2_window **link = &window->vm->windows;
-
-	while (*link != window)
-		link = &(*link)->next;
-	*link = window->next;
-}
-
-static void unlink_from_mm(struct s2_window *window)
-{
-	if (window->prev_of_mm)
-		window->prev_of_mm->next_of_mm = window->next_of_mm;
-	else
-		window->vm->mm->windows = window->next_of_mm;
-	if (window->next_of_mm)
-		window->next_of_mm->prev_of_mm = window->prev_of_mm;
-}
-
-void s2_window_unlink(struct s2_window *window)
-{
-	struct s2_vm *vm = window->vm;
-
-	s2_mutex_lock(&vm->mm->windows_lock);
-	unlink_from_mm(window);
-	s2_write_lock(&vm->mmu_lock);
-	zap_whole(window);
-	add_mappings(window, -atomic_load_explicit(&window->mappings, memory_order_relaxed));
-	unlink_from_vm(window);
-	for (unsigned i = 0; i < S2_WINDOW_READERS; i++)
-		s2_mmu_lock_remove_reader(&vm->mmu_lock, &window->readers[i].reader);
-	s2_fault_counts_add(&vm->past, &window->counts);
-	s2_write_unlock(&vm->mmu_lock);
-	s2_mutex_unlock(&vm->mm->windows_lock);
-}
-
-static uint64_t table_size(const struct s2_window *window)
-{
-	return window->npages * sizeof(window->spte[0]) +
-	       ((window->npages >> S2_WINDOW_CHUNK_SHIFT) + 1) * sizeof(window->present[0]);
-}
-
-/* Not from the allocator: of a sparse window only what is used shall take memory. */
-static int reserve_table(struct s2_window *window)
-{
-	void *table = mmap(NULL, table_size(window), PROT_READ | PROT_WRITE, VOID_FLAGS, -1, 0);
-
-	if (table == MAP_FAILED)
-		return -errno;
-	window->spte = table;
-	window->present = (void *)(window->spte + window->npages);
-	return 0;
-}
-
-static bool map_guard(char *addr)
-{
-	/* Of a file of its own, so that it is one mapping with nobody. */
-	return mmap(addr, S2_PAGE_SIZE, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
-	       MAP_FAILED;
-}
-
-/* With a guard on both sides, and as far from 2 MiB as the guest's addresses are. */
-static int reserve_addresses(struct s2_window *window)
-{
-	uint64_t size = window->npages << S2_PAGE_SHIFT;
-	uint64_t reserved = size + HUGE_SIZE + 2 * S2_PAGE_SIZE;
-	uint64_t offset = (window->gfn << S2_PAGE_SHIFT) & (HUGE_SIZE - 1);
-	char *start = mmap(NULL, reserved, PROT_NONE, VOID_FLAGS, -1, 0), *addr;
-	int ret;
-
-	if (start == MAP_FAILED)
-		return -errno;
-	addr = start + S2_PAGE_SIZE;
-	addr += (offset - (uintptr_t)addr) & (HUGE_SIZE - 1);
-	if (!map_guard(addr - S2_PAGE_SIZE) || !map_guard(addr + size)) {
-		ret = -errno;
-		munmap(start, reserved);
-		return ret;
-	}
-	if (addr - S2_PAGE_SIZE > start)
-		munmap(start, (size_t)(addr - S2_PAGE_SIZE - start));
-	if (addr + size + S2_PAGE_SIZE < start + reserved)
-		munmap(addr + size + S2_PAGE_SIZE,
-		       (size_t)(start + reserved - (addr + size + S2_PAGE_SIZE)));
-	window->addr = addr;
-	return 0;
-}
-
-int s2_window_reserve(struct s2_window *window)
-{
-	int ret = reserve_table(window);
-
-	if (ret)
-		return ret;
-	ret = reserve_addresses(window);
-	if (ret)
-		munmap(window->spte, table_size(window));
-	return ret;
-}
-
-void s2_window_unreserve(struct s2_window *window)
-{
-	munmap(window->addr - S2_PAGE_SIZE,
-	       (window->npages << S2_PAGE_SHIFT) + 2 * S2_PAGE_SIZE);
-	munmap(window->spte, table_size(window));
 }

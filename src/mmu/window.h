@@ -60,12 +60,15 @@ struct s2_window {
 	struct s2_window_reader readers[S2_WINDOW_READERS];
 };
 
+/* Of a mapping where nothing is; all of these become one. */
+#define S2_WINDOW_VOID (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+
 /* Reserves the addresses, and memory for the SPTEs. 0 or -errno. */
 int s2_window_reserve(struct s2_window *window);
 /* The reverse; nothing is mapped any more. */
 void s2_window_unreserve(struct s2_window *window);
 
-/* Makes it one of its VM's, and of its s2_mm's; and no longer, with its pages zapped. Take mmu_lock. */
+/* Makes it one of its VM's and of its s2_mm's; and no longer, with its pages zapped. Takes locks. */
 void s2_window_link(struct s2_window *window);
 void s2_window_unlink(struct s2_window *window);
 
@@ -85,25 +88,36 @@ struct s2_window_reader *s2_window_reader_get(struct s2_window *window);
 void s2_window_reader_put(struct s2_window_reader *reader);
 
 /*
- * Maps the page at @gfn, which is one of *@mapping, and as many of the others as are in the window and
- * nothing is in the way of. -EBUSY: another page is in the way, which has to be zapped; -ENOSPC: there are
- * too many mappings; or what the provider's backing() says. The caller holds mmu_lock, shared at least.
+ * Maps the page at @gfn, which is one of *@mapping, and as many of the others as are in the window
+ * and nothing is in the way of. -EBUSY: another page is in the way, which has to be zapped;
+ * -ENOSPC: there are too many mappings; or what the provider's backing() says. The caller holds
+ * mmu_lock, shared at least.
  */
 int s2_window_install(struct s2_window *window, uint64_t gfn, const struct s2_mapping *mapping);
 
 /*
- * As s2_table_for_each_leaf(), of all windows of @vm. Their translations are gone from
- * every core when it returns: the answers of visits that only say that a flush is due are for nobody.
+ * As s2_table_for_each_leaf(), of all windows of @vm. Their translations are gone from every core
+ * when it returns: the answers of visits that only say that a flush is due are for nobody.
  */
 bool s2_windows_for_each_leaf(struct s2_vm *vm, uint64_t start, uint64_t end,
 			      const struct s2_leaf_visit *visit);
+
+/* Takes all of it away; never fails. Caller holds mmu_lock for write. */
+void s2_window_zap(struct s2_window *window);
+
+/* The window has @n mappings more, modulo 2^64. As the SPTEs are changed. */
+void s2_window_add_mappings(struct s2_window *window, uint64_t n);
+
+/* May a fault take no more of them? A hint. */
+bool s2_windows_are_too_many(struct s2_mm *mm);
 
 /* How many mappings the windows of @mm have. */
 uint64_t s2_windows_mappings(struct s2_mm *mm);
 
 /*
- * After -ENOSPC, with @before as it was before that: zaps the window that has most mappings, unless
- * there are fewer by now. false if none has any, or the kernel does not let go of them. Takes locks.
+ * After -ENOSPC, with @before as it was before that: zaps the window that has most mappings,
+ * unless there are fewer by now. false if none has any, or the kernel does not let go of them.
+ * Takes locks.
  */
 bool s2_windows_make_room(struct s2_mm *mm, uint64_t before);
 
