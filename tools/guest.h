@@ -26,6 +26,8 @@ struct guest_limits {
 /*
  * @root:    directory that its files are beneath; -1: it has none.
  * @program: path of the host's, and of an ELF file for x86-64 without a dynamic linker.
+ * @file:    the name by which it is opened, if that is another one, as in /proc/self/fd: guests may
+ *           have put something else in the program's place. NULL: @program.
  * @stdio:   the host's descriptors that are the guest's 0, 1 and 2; -1: closed.
  * @stop:    set by another thread ends the guest; NULL: nobody does.
  */
@@ -33,6 +35,7 @@ struct guest_config {
 	struct guest_memory *memory;
 	int root;
 	const char *program;
+	const char *file;
 	char *const *argv;
 	char *const *envp;
 	int stdio[3];

@@ -13,10 +13,13 @@
 
 #include "guest_internal.h"
 #include "guest_maps.h"
+#include "guest_privilege.h"
 #include "guest_stores.h"
 #include "guest_syscalls.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -25,13 +28,16 @@
 #include <string.h>
 #include <time.h>
 #include <unicorn/unicorn.h>
+#include <unistd.h>
 
 #include "clock.h"
 
 /*
  * @failed_gpa:  of the access that ended it.
  * @interrupt:   the exception that did, or -1.
- * @host_failed: where to go on, with @failed_hva, when the host cannot provide memory.
+ * @in_call:     a system call is being answered, so that what fails is not the engine.
+ * @failed:      where to go on, with @failed_hva when the host cannot provide memory, or with the
+ *               signal by which the engine failed.
  * @finished:    under @mutex: the engine has returned.
  */
 struct guest_cpu {
@@ -39,8 +45,10 @@ struct guest_cpu {
 	uc_engine *engine;
 	uint64_t failed_gpa;
 	int interrupt;
-	sigjmp_buf host_failed;
+	volatile bool in_call;
+	sigjmp_buf failed;
 	void *volatile failed_hva;
+	volatile int failed_signal;
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
 	bool finished;
@@ -49,19 +57,63 @@ struct guest_cpu {
 /* The guest that this thread's engine is in. A signal handler gets at nothing else. */
 static _Thread_local struct guest_cpu *volatile running;
 
-static struct sigaction handler_before;
+static struct sigaction segv_before;
+static struct sigaction abort_before;
 static int handler_error;
 static pthread_once_t handler_once = PTHREAD_ONCE_INIT;
 
-static void pass_on(int signal, siginfo_t *info, void *context)
+static void pass_on(const struct sigaction *before, int signal, siginfo_t *info, void *context)
 {
-	if (handler_before.sa_flags & SA_SIGINFO)
-		handler_before.sa_sigaction(signal, info, context);
-	else if (handler_before.sa_handler != SIG_DFL && handler_before.sa_handler != SIG_IGN)
-		handler_before.sa_handler(signal);
+	if (before->sa_flags & SA_SIGINFO)
+		before->sa_sigaction(signal, info, context);
+	else if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN)
+		before->sa_handler(signal);
 	else
 		/* The access is made again, and ends the process as it would have. */
-		sigaction(signal, &handler_before, NULL);
+		sigaction(signal, before, NULL);
+}
+
+/* Of the object that an address belongs to; NULL for what belongs to none, as translated code. */
+static const void *object_of(const void *address)
+{
+	Dl_info info;
+
+	return dladdr(address, &info) ? info.dli_fbase : NULL;
+}
+
+/*
+ * Whose doing a signal is: above the handlers, which are in this program, and the C library's
+ * functions, abort() among them, there is Unicorn or what it has translated. A fault of the
+ * library's, or a rule of its that was broken, is above them in this program, and must not be
+ * mistaken for a guest's.
+ */
+static bool is_engines(void)
+{
+	const void *program = object_of((const void *)is_engines), *found;
+	const void *libc = object_of((const void *)abort);
+	void *frames[32];
+	int n = backtrace(frames, 32), i = 0;
+
+	while (i < n && object_of(frames[i]) == program)
+		i++;
+	while (i < n && object_of(frames[i]) == libc)
+		i++;
+	found = i < n ? object_of(frames[i]) : program;
+	return !found || found == object_of((const void *)uc_open);
+}
+
+/*
+ * There are instructions that Unicorn ends the process for, or loses its way with. Its state is its
+ * guest's alone, so that it need not take the others with it.
+ */
+static void end_engine(int signal)
+{
+	struct guest_cpu *cpu = running;
+
+	if (!cpu || cpu->in_call || !is_engines())
+		return;
+	cpu->failed_signal = signal;
+	siglongjmp(cpu->failed, 1);
 }
 
 static void on_sigsegv(int signal, siginfo_t *info, void *context)
@@ -74,24 +126,39 @@ static void on_sigsegv(int signal, siginfo_t *info, void *context)
 
 		if ((uintptr_t)info->si_addr - (uintptr_t)memory->base < memory->size) {
 			cpu->failed_hva = info->si_addr;
-			siglongjmp(cpu->host_failed, 1);
+			siglongjmp(cpu->failed, 1);
 		}
+		end_engine(signal);
 	}
-	pass_on(signal, info, context);
+	pass_on(&segv_before, signal, info, context);
 }
 
-static void install_handler(void)
+/* abort() lets its handler jump away. */
+static void on_sigabrt(int signal, siginfo_t *info, void *context)
+{
+	if (info->si_code <= 0 && info->si_pid == getpid())
+		end_engine(signal);
+	pass_on(&abort_before, signal, info, context);
+}
+
+static void install_handlers(void)
 {
 	struct sigaction action = { .sa_sigaction = on_sigsegv, .sa_flags = SA_SIGINFO };
+	void *frame;
 
+	/* Its first call loads a library, which a handler must not. */
+	backtrace(&frame, 1);
 	sigemptyset(&action.sa_mask);
-	if (sigaction(SIGSEGV, &action, &handler_before))
+	if (sigaction(SIGSEGV, &action, &segv_before))
+		handler_error = -errno;
+	action.sa_sigaction = on_sigabrt;
+	if (sigaction(SIGABRT, &action, &abort_before))
 		handler_error = -errno;
 }
 
 int guest_cpu_handle_signals(void)
 {
-	pthread_once(&handler_once, install_handler);
+	pthread_once(&handler_once, install_handlers);
 	return handler_error;
 }
 
@@ -140,7 +207,9 @@ static void on_syscall(uc_engine *engine, void *ctx)
 	for (unsigned int i = 0; i < 7; i++)
 		pointers[i] = &values[i];
 	uc_reg_read_batch(engine, (int *)ids, pointers, 7);
+	cpu->in_call = true;
 	answer = guest_syscall(cpu->guest, values[0], &values[1]);
+	cpu->in_call = false;
 	write_register(cpu, UC_X86_REG_RAX, (uint64_t)answer);
 	if (cpu->guest->ended)
 		uc_emu_stop(engine);
@@ -210,10 +279,12 @@ static int open_engine(struct guest_cpu *cpu)
 
 	if (uc_open(UC_ARCH_X86, UC_MODE_64, &cpu->engine))
 		return -ENOMEM;
-	error = add_hooks(cpu);
 	/* Otherwise an address that is the end of the program would have to be named. */
-	if (!error && uc_ctl_exits_enable(cpu->engine))
-		error = -EINVAL;
+	error = uc_ctl_exits_enable(cpu->engine) ? -EINVAL : 0;
+	if (!error)
+		error = guest_privilege_drop(cpu->engine);
+	if (!error)
+		error = add_hooks(cpu);
 	if (!error)
 		error = map_memory(cpu);
 	if (error)
@@ -358,6 +429,11 @@ static void tell_why(struct guest_cpu *cpu, uc_err error)
 		guest_end(guest, 128 + SIGBUS,
 			  "the host could not provide its memory at 0x%" PRIx64,
 			  (uint64_t)((uintptr_t)cpu->failed_hva - (uintptr_t)guest->memory->base));
+	else if (cpu->failed_signal)
+		guest_end(guest, 128 + cpu->failed_signal,
+			  "Unicorn, its processor, failed at one of its instructions with signal "
+			  "%d, %s",
+			  cpu->failed_signal, strsignal(cpu->failed_signal));
 	else if (cpu->interrupt >= 0)
 		guest_end(guest, 128 + signal_of(cpu->interrupt),
 			  "exception %d of the processor at 0x%" PRIx64, cpu->interrupt,
@@ -370,14 +446,14 @@ static void tell_why(struct guest_cpu *cpu, uc_err error)
 }
 
 /*
- * A SIGSEGV that the library could not resolve leaves the engine in the middle of something:
- * nothing is done with it afterwards but to close it.
+ * Either signal leaves the engine in the middle of something: nothing is done with it afterwards
+ * but to close it.
  */
 static uc_err run_engine(struct guest_cpu *cpu, uint64_t entry)
 {
 	uc_err error = UC_ERR_OK;
 
-	if (sigsetjmp(cpu->host_failed, 1) == 0) {
+	if (sigsetjmp(cpu->failed, 1) == 0) {
 		running = cpu;
 		error = uc_emu_start(cpu->engine, entry, 0, 0, 0);
 	}

@@ -11,10 +11,10 @@ struct guest;
 struct guest_cpu;
 
 /*
- * Makes the process's SIGSEGV handler one that ends a guest whose memory the host could not
- * provide, and passes on what is about no guest. Once for the process; again, nothing happens. To
- * be called before s2_window_handle_signals(), which is to get the signal first. -errno of
- * sigaction(2).
+ * Makes the process's handlers of SIGSEGV and SIGABRT ones that end a guest whose memory the host
+ * could not provide, or whose engine failed, and pass on what is about no guest. Once for the
+ * process; again, nothing happens. To be called before s2_window_handle_signals(), which is to get
+ * the signal first. -errno of sigaction(2).
  */
 int guest_cpu_handle_signals(void);
 

@@ -242,13 +242,15 @@ static int load(struct file *file, struct guest_program *program)
 
 int guest_elf_load(struct guest *guest, struct guest_program *program)
 {
+	const struct guest_config *config = guest->config;
 	struct file file = { .guest = guest };
 	struct stat st;
 	int error;
 
 	*program = (struct guest_program){ 0 };
 	/* Not blocking: it might be a FIFO that nobody writes to. */
-	file.fd = open(guest->config->program, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	file.fd = open(config->file ? config->file : config->program,
+		       O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (file.fd < 0)
 		return refuse_errno(guest, "open", -errno);
 	if (fstat(file.fd, &st)) {

@@ -11,16 +11,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static int open_root(struct guest_files *files, int root)
 {
+	struct statfs st;
 	int fd;
 
 	files->root = root;
 	if (root < 0)
 		return 0;
+	/* Memory of ours and of every other process is a regular file there. */
+	if (fstatfs(root, &st))
+		return -errno;
+	if (st.f_type == PROC_SUPER_MAGIC)
+		return -EPERM;
 	files->links = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (files->links < 0)
 		return -errno;

@@ -12,7 +12,7 @@
 /*
  * With a root of -1 no path is there. -ENOSYS: this kernel has no openat2(), without which nothing
  * keeps a guest in its root; -ENOENT: /proc, by which a directory tells its name, is not mounted;
- * -ENOTDIR: the root is none; -ENOMEM.
+ * -ENOTDIR: the root is none; -EPERM: it is in /proc; -ENOMEM.
  */
 int guest_files_create(const struct guest_config *config, struct guest_files **files);
 

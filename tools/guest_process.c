@@ -259,14 +259,15 @@ int64_t guest_sys_getrusage(struct guest *guest, const uint64_t args[6])
 
 int64_t guest_sys_sysinfo(struct guest *guest, const uint64_t args[6])
 {
-	struct sysinfo info = {
-		.uptime = (long)((clock_ns() - guest->start_ns) / 1000000000),
-		.totalram = guest->memory->size,
-		.freeram = guest->memory->size - guest_maps_mapped(guest->maps),
-		.procs = 1,
-		.mem_unit = 1,
-	};
+	struct sysinfo info;
 
+	/* It has gaps, in which a guest must not find what our stack had there. */
+	memset(&info, 0, sizeof(info));
+	info.uptime = (long)((clock_ns() - guest->start_ns) / 1000000000);
+	info.totalram = guest->memory->size;
+	info.freeram = guest->memory->size - guest_maps_mapped(guest->maps);
+	info.procs = 1;
+	info.mem_unit = 1;
 	return guest_copy_out(guest, args[0], &info, sizeof(info));
 }
 

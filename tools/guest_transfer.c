@@ -56,12 +56,29 @@ static int64_t read_some(struct guest *guest, const struct guest_open_file *file
 	return n < 0 ? -errno : n;
 }
 
+/*
+ * What is written far behind the end of a file makes it as long as that, and whoever reads it reads
+ * all of that. Where to a file appends is not where it is, but then its end was checked before.
+ */
+static int check_offset(const struct guest *guest, const struct guest_open_file *file,
+			int64_t offset)
+{
+	if (file->kind == GUEST_FILE_STREAM || (file->flags & GUEST_O_APPEND && !file->outside))
+		return 0;
+	if (offset == AT_POSITION)
+		offset = lseek(file->host, 0, SEEK_CUR);
+	return offset > 0 ? guest_output_length(guest, (uint64_t)offset) : 0;
+}
+
 static int64_t write_some(struct guest *guest, const struct guest_open_file *file, const void *data,
 			  size_t len, int64_t offset)
 {
-	size_t allowed = guest_output_allowed(guest, len);
-	int64_t n;
+	int64_t n = check_offset(guest, file, offset);
+	size_t allowed;
 
+	if (n)
+		return n;
+	allowed = guest_output_allowed(guest, len);
 	if (!allowed)
 		return -EFBIG;
 	if (file->kind == GUEST_FILE_STREAM) {

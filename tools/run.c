@@ -44,14 +44,6 @@ struct running {
 	bool stopped;
 };
 
-static uint64_t cpu_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
 static int open_descriptors(struct running *r)
 {
 	r->all = (struct run_guests){ .pass = r->pass, .ended = -1 };
@@ -171,7 +163,7 @@ static int start_guests(struct running *r, char *error, size_t len)
 	r->sampler.guests = r->guests;
 	r->sampler.pool = r->pool;
 	r->sampler.churn = r->churn;
-	r->cpu_begin = cpu_ns();
+	r->cpu_begin = clock_ns_of(CLOCK_PROCESS_CPUTIME_ID);
 	r->sampler.begin = clock_ns();
 	for (unsigned int i = 0; i < r->pass->nr_guests; i++) {
 		int ret = run_guest_start(&r->guests[i]);
@@ -271,7 +263,7 @@ static int conclude(struct running *r, struct run_result *result)
 	const struct run_pass *pass = r->pass;
 
 	result->seconds = (double)(clock_ns() - r->sampler.begin) / 1e9;
-	result->cpu_seconds = (double)(cpu_ns() - r->cpu_begin) / 1e9;
+	result->cpu_seconds = (double)(clock_ns_of(CLOCK_PROCESS_CPUTIME_ID) - r->cpu_begin) / 1e9;
 	result->stopped = r->stopped;
 	run_sampler_take(&r->sampler);
 	if (r->pool) {

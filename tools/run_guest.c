@@ -5,6 +5,8 @@
  */
 #include "run_guest.h"
 
+#include "clock.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +109,7 @@ static void run_once(struct run_guest *guest)
 		.memory = guest->memory,
 		.root = options->root,
 		.program = options->programs[guest->command].path,
+		.file = options->programs[guest->command].link,
 		.argv = command_of(guest)->argv,
 		.envp = run_environment,
 		.stdio = { stdin_of(guest), guest->out, stderr_of(guest) },
@@ -123,14 +126,6 @@ static bool goes_on(const struct run_guest *guest)
 	       !atomic_load_explicit(&guest->all->stop, memory_order_relaxed);
 }
 
-static uint64_t cpu_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
 static void *run_thread(void *arg)
 {
 	struct run_guest *guest = arg;
@@ -142,7 +137,7 @@ static void *run_thread(void *arg)
 		run_guest_measure(guest, &guest->last);
 		guest->memory->ops->discard(guest->memory, 0, guest->memory->size);
 	} while (goes_on(guest));
-	guest->cpu_ns = cpu_ns();
+	guest->cpu_ns = clock_ns_of(CLOCK_THREAD_CPUTIME_ID);
 	/* Release pairs with the acquire of who measures: what came of it is there. */
 	atomic_store_explicit(&guest->state, RUN_GUEST_ENDED, memory_order_release);
 	while (write(guest->all->ended, &one, sizeof(one)) < 0 && errno == EINTR)
@@ -194,7 +189,6 @@ static void measure_ended(const struct run_guest *guest, struct run_guest_sample
 	*sample = guest->last;
 	sample->state = RUN_GUEST_ENDED;
 	sample->status = guest->result.status;
-	sample->syscalls = guest->result.syscalls;
 	sample->resident = 0;
 	sample->shared = 0;
 	sample->swapped = 0;

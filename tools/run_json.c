@@ -29,10 +29,10 @@ static json_t *guest_json(const struct run_guest_result *guest)
 		"same_as_native", same_json(guest->native), "same_as_copies",
 		same_json(guest->copies), "unknown_calls", text_json(guest->unknown_calls),
 		"seconds", guest->seconds, "cpu_seconds", guest->cpu_seconds, "output_bytes",
-		number(guest->output), "faults", number(guest->last.faults), "resident_peak_pages",
+		number(guest->last.output), "faults", number(guest->last.faults), "resident_peak_pages",
 		number(guest->resident_peak), "swapped_peak_pages", number(guest->swapped_peak),
 		"swap_ins", number(guest->last.swap_ins), "merged", number(guest->last.merged),
-		"syscalls", number(guest->last.syscalls));
+		"syscalls", number(guest->syscalls));
 }
 
 static json_t *guests_json(const struct run_result *result)
@@ -100,6 +100,7 @@ static json_t *memory_json(const struct run_report *report, const struct run_res
 	json_object_set_new(object, "tables_and_tiers", json_integer(number(memory->library)));
 	json_object_set_new(object, "unicorn", json_integer(number(verdict.engines)));
 	json_object_set_new(object, "unicorn_measured", json_boolean(verdict.measured));
+	json_object_set_new(object, "used", json_integer(number(verdict.used)));
 	json_object_set_new(object, "allowed", json_integer(number(verdict.allowed)));
 	json_object_set_new(object, "kept", json_boolean(verdict.kept));
 	return object;

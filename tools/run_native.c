@@ -77,6 +77,6 @@ int run_native(const struct run_native *native, struct run_interrupt *interrupt,
 	*status = WIFSIGNALED(wstatus) ? 128 + WTERMSIG(wstatus) : WEXITSTATUS(wstatus);
 	if (ret)
 		snprintf(error, len, "%s: its native run did not end: %s", native->argv[0],
-			 strerror(-ret));
+			 ret == -ECANCELED ? "stopped by the user" : strerror(-ret));
 	return ret;
 }

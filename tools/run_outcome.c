@@ -94,12 +94,11 @@ static void tell(const struct run_pass *pass, const struct run_sampler *sampler,
 		.cpu_seconds = (double)guest->cpu_ns / 1e9,
 		.resident_peak = sampler->resident_peak[i],
 		.swapped_peak = sampler->swapped_peak[i],
-		.output = guest->last.output,
+		.syscalls = guest->result.syscalls,
 		.last = guest->last,
 	};
 	result->last.state = RUN_GUEST_ENDED;
 	result->last.status = guest->result.status;
-	result->last.syscalls = guest->result.syscalls;
 	snprintf(result->reason, sizeof(result->reason), "%s", guest->result.reason);
 	name_unknown_calls(&guest->result, result->unknown_calls, sizeof(result->unknown_calls));
 }

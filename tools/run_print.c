@@ -27,7 +27,7 @@ static void add_guest(struct table *table, const struct run_guest_result *guest)
 		   run_size_text(guest->resident_peak * S2_PAGE_SIZE, resident, sizeof(resident)));
 	table_cell(table, "%s",
 		   run_size_text(guest->swapped_peak * S2_PAGE_SIZE, swapped, sizeof(swapped)));
-	table_cell(table, "%" PRIu64, guest->last.syscalls);
+	table_cell(table, "%" PRIu64, guest->syscalls);
 	table_cell(table, "%s", guest->unknown_calls[0] ? guest->unknown_calls : "none");
 }
 

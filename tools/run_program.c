@@ -62,11 +62,10 @@ static int open_in_search_path(const char *name)
 
 static int set_path(struct run_program *program)
 {
-	char link[32];
 	ssize_t len;
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", program->fd);
-	len = readlink(link, program->path, sizeof(program->path) - 1);
+	snprintf(program->link, sizeof(program->link), "/proc/self/fd/%d", program->fd);
+	len = readlink(program->link, program->path, sizeof(program->path) - 1);
 	if (len < 0)
 		return -errno;
 	program->path[len] = '\0';

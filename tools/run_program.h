@@ -9,10 +9,15 @@
 #include <limits.h>
 #include <stddef.h>
 
-/* @path: of the file that @fd is; @fd: open for reading. */
+/*
+ * @fd:   open for reading.
+ * @path: where that file was when it was found; by now a guest may have put another one there.
+ * @link: the name, in /proc, by which it is still the same one.
+ */
 struct run_program {
 	int fd;
 	char path[PATH_MAX];
+	char link[32];
 };
 
 /*

@@ -319,13 +319,13 @@ static void write_guest(const struct run_guest_result *guest, unsigned int numbe
 	write_same(guest->native, out);
 	write_same(guest->copies, out);
 	page_number(out, "%.2f s", guest->seconds);
-	page_number(out, "%s", bytes_text(guest->output, text, sizeof(text)));
+	page_number(out, "%s", bytes_text(guest->last.output, text, sizeof(text)));
 	page_number(out, "%s", pages_text(guest->resident_peak, text, sizeof(text)));
 	page_number(out, "%s", pages_text(guest->swapped_peak, text, sizeof(text)));
 	page_number(out, "%" PRIu64, guest->last.merged);
 	page_number(out, "%" PRIu64, guest->last.faults);
 	page_number(out, "%" PRIu64, guest->last.swap_ins);
-	page_number(out, "%" PRIu64, guest->last.syscalls);
+	page_number(out, "%" PRIu64, guest->syscalls);
 	page_element(out, "td", NULL, guest->unknown_calls[0] ? guest->unknown_calls : "-");
 	fputs("</tr>\n", out);
 }

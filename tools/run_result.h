@@ -27,7 +27,7 @@ struct run_guest_result {
 	enum run_same copies; /* ... as the first guest with this command */
 	double seconds;
 	double cpu_seconds;
-	uint64_t output;	/* bytes */
+	uint64_t syscalls;
 	uint64_t resident_peak; /* pages */
 	uint64_t swapped_peak;
 	struct run_guest_sample last;

@@ -44,7 +44,6 @@ struct run_guest_sample {
 	double faults_per_s;	  /* since the last sample */
 	uint64_t window_mappings; /* of the kernel's, now */
 	uint64_t output;	  /* bytes */
-	uint64_t syscalls;
 };
 
 struct run_event_sample {

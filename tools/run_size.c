@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char units[] = "KMG";
+static const char units[] = "KMGT";
 
 bool run_size_parse(const char *text, uint64_t *size)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Sizes of memory as people write them: 4096, 64K, 128M, 2G. */
+/* Sizes of memory as people write them: 4096, 64K, 128M, 2G, 1T. */
 #ifndef STAGE2_TOOLS_RUN_SIZE_H
 #define STAGE2_TOOLS_RUN_SIZE_H
 
@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* @text is digits, and perhaps one of K, M and G, and nothing else; *@size is set only then. */
+/* @text is digits, and perhaps one of K, M, G and T, and nothing else; *@size is set only then. */
 bool run_size_parse(const char *text, uint64_t *size);
 
 /* "512", "64K", "1.5M", "128M": as short as it can be said; returns @buf, which should hold 24

@@ -307,6 +307,18 @@ static void test_proc_is_not_there(void **state)
 	caller->config.root = root;
 }
 
+static void test_proc_is_no_root(void **state)
+{
+	struct calling_guest *caller = *state;
+	struct guest_config config = caller->config;
+	struct guest_files *files;
+
+	config.root = open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_return_code(config.root, errno);
+	assert_int_equal(guest_files_create(&config, &files), -EPERM);
+	close(config.root);
+}
+
 static void test_a_fifo_is_not_waited_for(void **state)
 {
 	struct calling_guest *caller = *state;
@@ -544,6 +556,7 @@ int main(void)
 		TEST(test_a_path_descriptor_leads_nowhere_else),
 		TEST(test_a_directory_that_is_stdin_is_no_place_to_begin),
 		TEST(test_proc_is_not_there),
+		TEST(test_proc_is_no_root),
 		TEST(test_a_fifo_is_not_waited_for),
 		TEST(test_a_socket_is_not_opened),
 		TEST(test_a_device_is_not_opened),

@@ -369,6 +369,26 @@ static void test_no_file_is_made_longer_than_all_output(void **state)
 	assert_int_equal(CALL(caller, truncate, path, (uint64_t)-1), -EINVAL);
 }
 
+/* Its end, that is: who reads it reads what is before that, too. */
+static void test_nothing_is_written_behind_all_output(void **state)
+{
+	struct calling_guest *caller = *state;
+	uint64_t from = put_letters(caller, 10);
+	int fd = openat(caller->top, "root/out", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+
+	caller->config.stdio[1] = fd;
+	caller->config.limits.output = 10000;
+	calling_guest_restart(caller);
+	assert_int_equal(CALL(caller, pwrite64, 1, from, 10, UINT64_C(1) << 40), -EFBIG);
+	assert_int_equal(CALL(caller, lseek, 1, UINT64_C(1) << 40, SEEK_SET), INT64_C(1) << 40);
+	assert_int_equal(CALL(caller, write, 1, from, 10), -EFBIG);
+	assert_int_equal(CALL(caller, fcntl, 1, F_SETFL, GUEST_O_APPEND), 0);
+	assert_int_equal(CALL(caller, write, 1, from, 10), -EFBIG);
+	assert_int_equal(lseek(fd, 0, SEEK_END), 0);
+	assert_int_equal(CALL(caller, pwrite64, 1, from, 10, 9990), 10);
+	close(fd);
+}
+
 static void test_a_file_is_sent(void **state)
 {
 	struct calling_guest *caller = *state;
@@ -434,6 +454,7 @@ int main(void)
 		TEST(test_output_ends_at_its_limit),
 		TEST(test_names_are_output_as_well),
 		TEST(test_no_file_is_made_longer_than_all_output),
+		TEST(test_nothing_is_written_behind_all_output),
 		TEST(test_a_file_is_sent),
 		TEST(test_a_file_is_sent_from_a_position),
 		TEST(test_a_pipe_is_not_sent),

@@ -311,6 +311,18 @@ static void test_a_pool_that_is_full_ends_the_guest_that_wants_more(void **state
 	assert_in_output("the host could not provide its memory");
 }
 
+/* The second pass has the file of the first, which is not what is found under its name by then. */
+static void test_a_guest_changes_no_program(void **state)
+{
+	char command[128];
+
+	(void)state;
+	snprintf(command, sizeof(command), "cp " BUSYBOX " %s/busybox-of-root", root);
+	assert_int_equal(system(command), 0);
+	assert_runs("--gate range,always -- /busybox-of-root ln -sf unsorted /busybox-of-root", 0,
+		    "2>&1");
+}
+
 static void test_a_guest_that_cannot_start_leaves_the_others_alone(void **state)
 {
 	(void)state;
@@ -344,6 +356,19 @@ static void test_the_user_may_end_it_and_still_gets_the_table(void **state)
 	assert_int_equal(WEXITSTATUS(pclose(pipe)), 1);
 	assert_in_output("2 busybox sh");
 	assert_in_output("stopped by the user");
+}
+
+/* Twelve seconds of measuring are still to come when it is stopped. */
+static void test_a_comparison_that_was_stopped_is_a_failure(void **state)
+{
+	char command[512];
+
+	(void)state;
+	snprintf(command, sizeof(command),
+		 "cd %s && timeout --preserve-status -s INT 2 \"$S2_PROGRAM\" run "
+		 "--compare 1,2,3,4,5,6,7,8 -- busybox true >/dev/null 2>&1",
+		 root);
+	assert_int_equal(WEXITSTATUS(system(command)), 1);
 }
 
 static void test_a_report_can_be_looked_at(void **state)
@@ -380,7 +405,13 @@ static void test_wrong_options_are_one_line_and_status_2(void **state)
 	assert_fails("--memory plain --pool 8M -- x", 2, "stage2 run: --pool: plain memory");
 	assert_fails("--compare 1,,2 -- x", 2, "stage2 run: --compare: '1,,2'");
 	assert_fails("--compare 1,1000 -- x", 2, "stage2 run: --compare: '1,1000'");
+	assert_fails("--compare 8,1,8 -- x", 2, "stage2 run: --compare: '8,1,8'");
 	assert_fails("--json --top -- x", 2, "stage2 run: --top");
+	assert_fails("--root /nosuch -- x", 2, "stage2 run: --root: '/nosuch': ");
+	assert_fails("--root jobs -- x", 2, "stage2 run: --root: 'jobs': ");
+	assert_fails("--root '' -- x", 2, "stage2 run: --root: '': ");
+	assert_fails("--pool 2T -- x", 2, "from 64K to 1T");
+	assert_fails("-- ''", 2, "stage2 run: it names no program");
 	assert_fails("--nosuch -- x", 2, "stage2 run: unrecognized option '--nosuch'");
 	assert_fails("--commands jobs -- x", 2, "stage2 run: --commands: leave out PROGRAM, 'x'");
 	assert_fails("--commands /nosuch", 2, "stage2 run: --commands: /nosuch: ");
@@ -400,14 +431,34 @@ static void test_what_cannot_be_had_is_one_line_and_status_1(void **state)
 	(void)state;
 	assert_fails("-- nosuchprogram", 1, "stage2 run: nosuchprogram: No such file");
 	assert_fails("-- ./nosuchprogram", 1, "stage2 run: ./nosuchprogram: No such file");
-	assert_fails("--root /nosuch -- busybox true", 1, "stage2 run: --root: /nosuch: ");
-	assert_fails("--root jobs -- busybox true", 1, "stage2 run: --root: jobs: ");
 	assert_fails("-- ./unsorted", 1, "is not an ELF file");
 	assert_fails("--vms 3 -- ./truncated", 1, "truncated");
 	assert_fails("-- \"$S2_PROGRAM\" --help", 1, "dynamically");
 	assert_fails("--swap file:/nosuch/pages --pool 1M -- busybox true", 1,
 		     "stage2 run: --swap: file:/nosuch/pages: ");
 	assert_fails("--json -- nosuchprogram", 1, "stage2 run: nosuchprogram");
+}
+
+static void test_a_file_with_contents_is_no_place_for_pages(void **state)
+{
+	(void)state;
+	assert_fails("--swap file:unsorted --pool 1M -- busybox true", 1,
+		     "stage2 run: --swap: file:unsorted: what is in it would be overwritten");
+	assert_runs("-- busybox wc -l unsorted", 0, "2>/dev/null");
+	assert_in_output("4000 unsorted");
+}
+
+/* The next file that is opened must not get the descriptor, and the guest's output. */
+static void test_closed_standard_files_stay_closed(void **state)
+{
+	(void)state;
+	assert_runs("-- busybox echo lost", 1, "2>&1 >&-");
+	assert_in_output("echo: write error: Bad file descriptor");
+	assert_runs("--json -- busybox true", 1, "2>&1 >&-");
+	assert_in_output("stage2 run: could not write the report: Bad file descriptor");
+	assert_runs("-- busybox cat", 1, "2>/dev/null <&-");
+	assert_runs("-- busybox echo alone", 0, "2>&- <&-");
+	assert_string_equal(output, "alone\n");
 }
 
 static void test_help_has_examples(void **state)
@@ -473,12 +524,16 @@ int main(void)
 		cmocka_unit_test(test_limits_end_a_guest_and_say_so),
 		cmocka_unit_test(test_a_guest_that_fails_hurts_nobody_else),
 		cmocka_unit_test(test_a_pool_that_is_full_ends_the_guest_that_wants_more),
+		cmocka_unit_test(test_a_guest_changes_no_program),
 		cmocka_unit_test(test_a_guest_that_cannot_start_leaves_the_others_alone),
 		cmocka_unit_test(test_the_user_may_end_it_and_still_gets_the_table),
+		cmocka_unit_test(test_a_comparison_that_was_stopped_is_a_failure),
 		cmocka_unit_test(test_a_report_can_be_looked_at),
 		cmocka_unit_test(test_wrong_options_are_one_line_and_status_2),
 		cmocka_unit_test(test_a_password_is_not_repeated),
 		cmocka_unit_test(test_what_cannot_be_had_is_one_line_and_status_1),
+		cmocka_unit_test(test_a_file_with_contents_is_no_place_for_pages),
+		cmocka_unit_test(test_closed_standard_files_stay_closed),
 		cmocka_unit_test(test_help_has_examples),
 	};
 
