@@ -47,6 +47,8 @@ cat > "$directory/commands" <<'END'
 ./busybox bzip2 -dc bytes.bz2
 END
 
+# A run that was killed leaves it behind, and --swap overwrites nothing.
+rm -f "$directory/swap"
 exec "$stage2" run --commands "$directory/commands" --root "$directory" --vms 2 --quiet \
 	--mem 32M --pool 16M --swap "file:$directory/swap:256M" --merge --churn 2 --check \
 	--gate all --compare 1,8,64 "$@"

@@ -7,9 +7,12 @@
 #include "run_series.h"
 #include "run_size.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DEFAULT_MEM (UINT64_C(64) << 20)
 #define LEAST_MEM (UINT64_C(1) << 20)
@@ -53,26 +56,27 @@ static const struct argp_option argp_options[] = {
 	  0 },
 	{ "root", KEY_ROOT, "DIR", 0,
 	  "What guests see as /; they get no other file (default: the current directory)", 0 },
-	{ "seconds", KEY_SECONDS, "N", 0, "End a guest that runs longer (default 0: never)", 0 },
+	{ "seconds", KEY_SECONDS, "N", 0,
+	  "End a guest that runs longer than N seconds (default 0: never)", 0 },
 	{ "output-limit", KEY_OUTPUT, "SIZE", 0,
-	  "End a guest that writes more (default 1G; 0: no limit)", 0 },
+	  "End a guest that writes more than this (default 1G; 0: no limit)", 0 },
 	{ "files", KEY_FILES, "N", 0, "Files that a guest may have open (default 64)", 0 },
 	{ NULL, 0, NULL, 0, "Memory:", 2 },
-	{ "mem", KEY_MEM, "SIZE", 0, "Of each guest (default 64M)", 0 },
+	{ "mem", KEY_MEM, "SIZE", 0, "Memory of each guest, as 4096K, 64M or 2G (default 64M)", 0 },
 	{ "pool", KEY_POOL, "SIZE", 0,
-	  "Frames for all guests together (default: as large as all of them)", 0 },
+	  "Host memory that all guests share (default: as large as all of theirs together)", 0 },
 	{ "swap", KEY_SWAP, "LIST", 0,
-	  "Where pages go that have no frame, in this order: zstd[:SIZE], lz4[:SIZE], "
-	  "file:PATH[:SIZE], redis:HOST:PORT or redis:/SOCKET, with commas (default zstd, where it "
-	  "is needed). User and password of a Redis server are taken from " RUN_REDIS_USER
-	  " and " RUN_REDIS_PASSWORD,
+	  "Where pages go that find no room in the pool, in this order: zstd[:SIZE], lz4[:SIZE], "
+	  "file:PATH[:SIZE] (a new or empty file), redis:HOST:PORT or redis:/SOCKET, with commas "
+	  "(default: zstd, if the pool is smaller than the guests). User and password of a Redis "
+	  "server are taken from " RUN_REDIS_USER " and " RUN_REDIS_PASSWORD,
 	  0 },
-	{ "merge", KEY_MERGE, NULL, 0, "Equal pages of guests share a frame", 0 },
+	{ "merge", KEY_MERGE, NULL, 0, "Pages with the same contents are kept once", 0 },
 	{ "memory", KEY_MEMORY, "KIND", 0,
 	  "window (the default); plain: memory of this process without pool or library; or both: "
 	  "the same guests on plain memory first, to see what the machinery costs",
 	  0 },
-	{ NULL, 0, NULL, 0, "What happens meanwhile:", 3 },
+	{ NULL, 0, NULL, 0, "What happens to the memory meanwhile:", 3 },
 	{ "churn", KEY_CHURN, "LEVEL", 0,
 	  "Reclaim, merge and migrate pages, invalidate guests' and other memory and update "
 	  "memslots: 0 (the default) not at all, 1 ten times a second, 2 a thousand times, 3 "
@@ -82,14 +86,14 @@ static const struct argp_option argp_options[] = {
 	  "range (the default), always, rwsem, count, several with commas, or all: the guests run "
 	  "once under each",
 	  0 },
-	{ NULL, 0, NULL, 0, "What is told:", 4 },
+	{ NULL, 0, NULL, 0, "Output:", 4 },
 	{ "check", KEY_CHECK, NULL, 0,
 	  "Run each command on the host first, in --root as its directory and with your rights, "
 	  "and compare output and exit status",
 	  0 },
 	{ "compare", KEY_COMPARE, "N,N,...", 0,
-	  "Then measure what an invalidation and a memslot update cost beside so many guests "
-	  "under each --gate",
+	  "Afterwards, measure what an invalidation and a memslot update cost while N guests "
+	  "run, for each N under each --gate",
 	  0 },
 	{ "quiet", KEY_QUIET, NULL, 0,
 	  "Leave out the guests' output, so that the report is on stdout", 0 },
@@ -106,13 +110,12 @@ static const char doc[] =
 	"\v"
 	"PROGRAM is looked for below --root first, then on the host, as a path or in PATH: this "
 	"program reads it, and the guest gets nothing but its bytes. What the first guest of each "
-	"command prints is printed, and the report follows on stderr. Standard input is passed to "
-	"a guest that is the only one.\n\n"
+	"command prints is printed, and the report follows on stderr. A guest has standard input "
+	"only if it is the only one and runs only once, without --check and --top.\n\n"
 	"Examples:\n"
 	"  stage2 run -- busybox sort words\n"
-	"  stage2 run --vms 8 --mem 64M --pool 64M --merge --churn 3 --check -- busybox sha256sum "
-	"data\n"
-	"  stage2 run --commands jobs --vms 2 --pool 128M --gate all --check --report run.html\n"
+	"  stage2 run --vms 8 --pool 64M --merge --churn 3 --check -- busybox wc f\n"
+	"  stage2 run --commands jobs --vms 2 --pool 128M --gate all --report run.html\n"
 	"  stage2 run --memory both --compare 1,8,64 --gate all -- busybox sort words\n\n"
 	"Exit status: 0 if every guest exited by itself and with 0 or, with --check, as its native "
 	"run did; 1 if not, or something cannot be had; 2 for a wrong option.";
@@ -186,6 +189,18 @@ static error_t parse_commands(struct run_request *request, const char *arg,
 	return 0;
 }
 
+static error_t parse_root(struct run_request *request, const char *arg,
+			  const struct argp_state *state)
+{
+	int fd = open(arg, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return option_refuse(state, "--root", "'%s': %s", arg, strerror(errno));
+	close(fd);
+	request->root = arg;
+	return 0;
+}
+
 static error_t parse_compare(struct run_request *request, const char *arg,
 			     const struct argp_state *state)
 {
@@ -193,8 +208,9 @@ static error_t parse_compare(struct run_request *request, const char *arg,
 		return 0;
 	return option_refuse(
 		state, "--compare",
-		"'%s' is not a list of up to %d numbers of guests from 1 to %d, as 1,8,64", arg,
-		RUN_MAX_COMPARED, RUN_MAX_GUESTS);
+		"'%s' is not a list of up to %d different numbers of guests from 1 to %d, as "
+		"1,8,64",
+		arg, RUN_MAX_COMPARED, RUN_MAX_GUESTS);
 }
 
 /* What follows "--". */
@@ -319,8 +335,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case KEY_COMPARE:
 		return parse_compare(request, arg, state);
 	case KEY_ROOT:
-		request->root = arg;
-		return 0;
+		return parse_root(request, arg, state);
 	case KEY_REPORT:
 		request->report = arg;
 		return 0;

@@ -64,7 +64,7 @@ int run_commands_add_words(struct run_commands *commands, int argc, char **argv,
 	struct run_command *command = &commands->command[commands->nr];
 
 	if (argc < 1 || !*argv[0])
-		return refuse(error, len, "there is no program in it");
+		return refuse(error, len, "it names no program");
 	if (argc > RUN_MAX_WORDS)
 		return refuse(error, len, "more than %d words", RUN_MAX_WORDS);
 	if (commands->nr == RUN_MAX_COMMANDS)

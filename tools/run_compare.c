@@ -12,6 +12,15 @@
 /* Long enough for tens of thousands of pairs; guests that all have to start first are in it. */
 #define MEASURE_SECONDS 1.5
 
+static bool add_number(struct run_compare *compare, unsigned int guests)
+{
+	for (unsigned int i = 0; i < compare->nr; i++)
+		if (compare->guests[i] == guests)
+			return false;
+	compare->guests[compare->nr++] = guests;
+	return true;
+}
+
 bool run_compare_parse(const char *text, struct run_compare *compare)
 {
 	char *list = strdup(text), *rest = list, *number;
@@ -22,9 +31,8 @@ bool run_compare_parse(const char *text, struct run_compare *compare)
 		uint64_t guests;
 
 		good = compare->nr < RUN_MAX_COMPARED &&
-		       option_number(number, 1, RUN_MAX_GUESTS, &guests);
-		if (good)
-			compare->guests[compare->nr++] = (unsigned int)guests;
+		       option_number(number, 1, RUN_MAX_GUESTS, &guests) &&
+		       add_number(compare, (unsigned int)guests);
 	}
 	free(list);
 	return good;

@@ -15,7 +15,7 @@ struct run_compare {
 	unsigned int guests[RUN_MAX_COMPARED];
 };
 
-/* "1,8,64"; false: it is no such list of numbers from 1 to RUN_MAX_GUESTS. */
+/* "1,8,64"; false: it is no such list of different numbers from 1 to RUN_MAX_GUESTS. */
 bool run_compare_parse(const char *text, struct run_compare *compare);
 
 /*

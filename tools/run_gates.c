@@ -116,14 +116,18 @@ static void add_latency(struct table *table, const struct run_report *report, en
 						   percent, buf, sizeof(buf)));
 }
 
-/* Without churn nothing was timed. */
+/* Without churn nothing was. */
+static bool was_timed(const struct run_report *report, enum run_event event)
+{
+	for (unsigned int i = 0; i < report->nr_results; i++)
+		if (report->results[i].samples->events[event].count)
+			return true;
+	return false;
+}
+
 static void add_event(struct table *table, const struct run_report *report, enum run_event event)
 {
-	bool timed = false;
-
-	for (unsigned int i = 0; i < report->nr_results; i++)
-		timed |= report->results[i].samples->events[event].count > 0;
-	if (!timed)
+	if (!was_timed(report, event))
 		return;
 	add_latency(table, report, event, 50);
 	add_latency(table, report, event, 99);
@@ -145,6 +149,16 @@ static void add_faults(struct table *table, const struct run_report *report)
 	}
 }
 
+static void add_share_above(struct table *table, const struct run_result *result,
+			    const struct run_result *plain)
+{
+	if (result == plain)
+		table_cell(table, "-");
+	else
+		table_cell(table, "%+.1f %%",
+			   100 * (result->guest_cpu_seconds / plain->guest_cpu_seconds - 1));
+}
+
 /* Of the guests' processor time: that of the clock depends on how many are left at the end. */
 static void add_cost(struct table *table, const struct run_report *report)
 {
@@ -154,9 +168,7 @@ static void add_cost(struct table *table, const struct run_report *report)
 		return;
 	table_cell(table, "guests' cost beside plain memory");
 	for (unsigned int i = 0; i < report->nr_results; i++)
-		table_cell(table, "%+.1f %%",
-			   100 * (report->results[i].guest_cpu_seconds / plain->guest_cpu_seconds -
-				  1));
+		add_share_above(table, &report->results[i], plain);
 }
 
 static void add_verdicts(struct table *table, const struct run_report *report)
@@ -195,6 +207,10 @@ static int print_columns(const struct run_report *report, FILE *stream)
 	add_verdicts(table, report);
 	error = table_print(table, stream);
 	table_destroy(table);
+	if (was_timed(report, RUN_UNRELATED) || was_timed(report, RUN_RELATED))
+		fputs("unrelated: an invalidation of memory that no guest has; related: of a "
+		      "guest's page\n",
+		      stream);
 	return error;
 }
 

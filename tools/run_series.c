@@ -76,7 +76,7 @@ static int find_programs(struct series *s)
 
 	options->root = open(s->request->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (options->root < 0)
-		return complain("--root: %s: %m", s->request->root);
+		return complain("--root: '%s': %m", s->request->root);
 	options->programs = calloc(options->commands.nr, sizeof(*options->programs));
 	if (!options->programs)
 		return complain("%s", strerror(ENOMEM));
@@ -292,7 +292,8 @@ static int judge(const struct series *s)
 		if (result->failed || result->different || result->stopped)
 			status = 1;
 	}
-	return status;
+	/* Whatever was asked for beside, it has not been done. */
+	return s->interrupt.came ? 1 : status;
 }
 
 static int tell(struct series *s)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* include/stage2/pool.h has the limits of each. */
 #define MEMORY_MAX (UINT64_C(128) << 30)
@@ -174,6 +175,21 @@ static int create_redis(const struct run_tier *tier, uint64_t size, struct s2_po
 	return s2_pool_tier_redis(&config, created);
 }
 
+/* The tier would overwrite it, whatever it is. */
+static bool has_contents(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st) && S_ISREG(st.st_mode) && st.st_size;
+}
+
+static int create_file(const struct run_tier *tier, uint64_t size, struct s2_pool_tier **created)
+{
+	if (has_contents(tier->place))
+		return -EEXIST;
+	return s2_pool_tier_file(tier->place, size, created);
+}
+
 static int create(const struct run_tier *tier, uint64_t guests, struct s2_pool_tier **created)
 {
 	uint64_t max = size_max[tier->kind];
@@ -185,9 +201,23 @@ static int create(const struct run_tier *tier, uint64_t guests, struct s2_pool_t
 	case RUN_TIER_LZ4:
 		return s2_pool_tier_memory(S2_POOL_LZ4, size, created);
 	case RUN_TIER_FILE:
-		return s2_pool_tier_file(tier->place, size, created);
+		return create_file(tier, size, created);
 	default:
 		return create_redis(tier, size, created);
+	}
+}
+
+static const char *file_reason(int ret)
+{
+	switch (ret) {
+	case -EEXIST:
+		return "what is in it would be overwritten; name a new file";
+	case -EBUSY:
+		return "it is in use already; name another file";
+	case -EINVAL:
+		return "it is neither a file nor a block device; name a new file";
+	default:
+		return strerror(-ret);
 	}
 }
 
@@ -198,7 +228,12 @@ static void explain(const struct run_tier *tier, int ret, char *error, size_t le
 	if (ret == -ENOTSUP)
 		snprintf(error, len, "--swap: %s: this build of stage2 has none", name);
 	else if (tier->kind == RUN_TIER_FILE)
-		snprintf(error, len, "--swap: %s:%s: %s", name, tier->place, strerror(-ret));
+		snprintf(error, len, "--swap: %s:%s: %s", name, tier->place, file_reason(ret));
+	else if (tier->kind == RUN_TIER_REDIS)
+		snprintf(error, len,
+			 "--swap: %s: no server can be used there (%s); start it, or correct its "
+			 "address, user or password",
+			 name, strerror(-ret));
 	else
 		snprintf(error, len, "--swap: %s: %s", name, strerror(-ret));
 }

@@ -5,8 +5,10 @@
  */
 #include "cmd.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
 	const char *name;
@@ -29,8 +31,25 @@ static void print_usage(FILE *stream)
 	fprintf(stream, "\n'stage2 COMMAND --help' tells a command's options.\n");
 }
 
+/*
+ * A descriptor that is closed would be given to the next file that is opened, and what is meant for
+ * the user end up there. Each is opened the wrong way round, so that using it fails as before.
+ */
+static int reserve_standard_files(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		int mode = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", mode) != fd)
+			return -1;
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	if (reserve_standard_files())
+		return 1;
 	if (argc < 2) {
 		print_usage(stderr);
 		return 2;
