@@ -3,7 +3,7 @@
 #
 # run-guests.sh STAGE2 DIRECTORY [OPTIONS...]
 #
-# What `make run` shows: eight busybox guests of 32 MiB in a pool of 16, once under each gate; what
+# What `make run` shows: eight busybox guests of 32 MiB in a pool of 24, once under each gate; what
 # they print is compared with what the host's busybox prints. Then what an invalidation costs beside
 # 1, 8 and 64 guests. The files they work on are made in DIRECTORY, the same each time.
 set -eu
@@ -50,5 +50,5 @@ END
 # A run that was killed leaves it behind, and --swap overwrites nothing.
 rm -f "$directory/swap"
 exec "$stage2" run --commands "$directory/commands" --root "$directory" --vms 2 --quiet \
-	--mem 32M --pool 16M --swap "file:$directory/swap:256M" --merge --churn 2 --check \
+	--mem 32M --pool 24M --swap "file:$directory/swap:256M" --merge --churn 2 --check \
 	--gate all --compare 1,8,64 "$@"
