@@ -94,6 +94,9 @@ static bool is_engines(void)
 	void *frames[32];
 	int n = backtrace(frames, 32), i = 0;
 
+	/* AddressSanitizer has a backtrace() of its own before ours. */
+	while (i < n && object_of(frames[i]) != program)
+		i++;
 	while (i < n && object_of(frames[i]) == program)
 		i++;
 	while (i < n && object_of(frames[i]) == libc)

@@ -181,6 +181,9 @@ static int copy_segment(const struct file *file, const Elf64_Phdr *phdr)
 		size_t len = left < PIECE ? (size_t)left : PIECE;
 		int error = read_exactly(file, phdr->p_offset + done, piece, len);
 
+		/* Each page may have to wait for one that another guest gives up. */
+		if (!error && guest_must_stop(file->guest))
+			error = -EINTR;
 		if (error)
 			return error;
 		error = guest_copy_out(file->guest, file->bias + phdr->p_vaddr + done, piece, len);

@@ -4,6 +4,7 @@
  * from one of the memcg's own if that is at its limit. In batches for kswapd.
  */
 #include "pool/evict.h"
+#include "pool/monotonic.h"
 
 #include <errno.h>
 
@@ -184,11 +185,31 @@ static bool must_give_up(struct s2_pool_region *region)
 }
 
 /*
- * How many rounds who finds others at work, of whom none frees a frame, goes on: a second at
- * least, since a tier may take so long. They may all be in the same position, and then each
- * finds busy what another tries in vain.
+ * How long who finds others at work goes on, if none of them frees a frame: a tier may take so
+ * long. They may all be in the same position, and then each finds busy what another tries in
+ * vain. And how long if they do free frames, but somebody else is always faster.
  */
-#define FRUITLESS_ROUNDS 1000
+#define FRUITLESS_NS UINT64_C(5000000000)
+#define UNLUCKY_NS UINT64_C(20000000000)
+
+/* Of one fault, however often it begins anew. The times are 0 before it first lost patience. */
+struct patience {
+	uint64_t began_ns;
+	uint64_t fruitful_ns;
+	uint32_t freed;
+};
+
+static bool runs_out(struct patience *patience, uint32_t freed)
+{
+	uint64_t now = s2_monotonic_ns();
+
+	if (!patience->began_ns)
+		patience->began_ns = patience->fruitful_ns = now;
+	if (freed != patience->freed)
+		patience->fruitful_ns = now;
+	patience->freed = freed;
+	return now - patience->fruitful_ns > FRUITLESS_NS || now - patience->began_ns > UNLUCKY_NS;
+}
 
 /*
  * Evicts a page for @region's sake, one of @memcg's if that is not NULL. 0: *@frame is the
@@ -196,38 +217,40 @@ static bool must_give_up(struct s2_pool_region *region)
  * without, and only if that finds nobody at work either, there is no memory.
  */
 static int direct_reclaim(struct s2_pool *pool, struct s2_pool_region *region,
-			  struct s2_memcg *memcg, uint32_t *frame)
+			  struct s2_memcg *memcg, struct patience *patience, uint32_t *frame)
 {
-	uint32_t freed, last = 0;
-	unsigned fruitless = 0;
 	bool busy;
 
-	for (unsigned round = 0;; round++, last = freed) {
-		freed = s2_pool_frames_freed(&pool->frames);
-		fruitless = freed == last ? fruitless + 1 : 0;
-		if (memcg ? go_around_memcg(memcg, round < S2_POOL_MERCIFUL_ROUNDS, frame, &busy) :
-			    go_around(pool, round < S2_POOL_MERCIFUL_ROUNDS, frame, &busy))
+	for (unsigned round = 0;; round++) {
+		uint32_t freed = s2_pool_frames_freed(&pool->frames);
+		bool mercy = round < S2_POOL_MERCIFUL_ROUNDS;
+
+		if (memcg ? go_around_memcg(memcg, mercy, frame, &busy) :
+			    go_around(pool, mercy, frame, &busy))
 			return 0;
+		/* There may be room for a moment each time, and another who takes it. */
 		if (got_room(pool, memcg))
-			return -EAGAIN;
+			return runs_out(patience, freed) ? -ENOMEM : -EAGAIN;
 		if (must_give_up(region))
 			return -EFAULT;
-		if (round >= S2_POOL_MERCIFUL_ROUNDS && (!busy || fruitless > FRUITLESS_ROUNDS))
+		if (mercy)
+			continue;
+		if (!busy || runs_out(patience, freed))
 			return -ENOMEM;
-		if (round >= S2_POOL_MERCIFUL_ROUNDS)
-			s2_pool_frame_wait(&pool->frames, freed);
+		s2_pool_frame_wait(&pool->frames, freed);
 	}
 }
 
 /* Raises the charge by one, which the limit may not allow before a page is gone. */
 static int charge(struct s2_pool *pool, struct s2_pool_region *region, bool *reclaimed)
 {
+	struct patience patience = { 0 };
 	uint32_t frame;
 	int ret;
 
 	while (!try_charge(pool, region->memcg)) {
 		*reclaimed = true;
-		ret = direct_reclaim(pool, region, region->memcg, &frame);
+		ret = direct_reclaim(pool, region, region->memcg, &patience, &frame);
 		if (!ret)
 			s2_pool_frame_put(&pool->frames, frame);
 		else if (ret != -EAGAIN)
@@ -240,6 +263,8 @@ static int charge(struct s2_pool *pool, struct s2_pool_region *region, bool *rec
 static int find_frame(struct s2_pool *pool, struct s2_pool_region *region, uint32_t *frame,
 		      bool *reclaimed)
 {
+	struct patience patience = { 0 };
+
 	for (;;) {
 		int ret;
 
@@ -247,12 +272,13 @@ static int find_frame(struct s2_pool *pool, struct s2_pool_region *region, uint3
 		if (*frame)
 			return 0;
 		*reclaimed = true;
-		ret = direct_reclaim(pool, region, NULL, frame);
+		ret = direct_reclaim(pool, region, NULL, &patience, frame);
 		if (ret == -ENOMEM && s2_pool_out_of_memory(pool)) {
 			/* The victim may have been its own memcg. */
-			if (!s2_pool_killed(region))
-				continue;
-			return -EFAULT;
+			if (s2_pool_killed(region))
+				return -EFAULT;
+			patience = (struct patience){ 0 };
+			continue;
 		}
 		if (ret != -EAGAIN)
 			return ret;
