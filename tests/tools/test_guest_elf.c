@@ -100,6 +100,7 @@ static int create(void **state)
 	loader->config.program = loader->path;
 	loader->guest.config = &loader->config;
 	loader->guest.result = &loader->result;
+	loader->guest.deadline_ns = UINT64_MAX;
 	assert_int_equal(guest_memory_plain(MEMORY, &loader->guest.memory), 0);
 	assert_int_equal(guest_maps_create(loader->guest.memory, 8, &loader->guest.maps), 0);
 	*state = loader;
@@ -374,11 +375,21 @@ static void test_no_damage_does_harm(void **state)
 		load_damaged(*state, &seed);
 }
 
+static void test_loading_ends_with_the_time_that_a_guest_has(void **state)
+{
+	struct loader *loader = *state;
+
+	loader->guest.deadline_ns = 1;
+	assert_int_equal(load(loader, sizeof(loader->image)), -EINTR);
+	assert_true(loader->guest.ended);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, create, destroy)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(test_loading_ends_with_the_time_that_a_guest_has),
 		TEST(test_segments_are_where_the_program_says),
 		TEST(test_a_program_tells_what_its_start_needs),
 		TEST(test_a_program_without_addresses_is_moved),
