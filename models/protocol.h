@@ -44,10 +44,12 @@
 #endif
 
 /*
- * mm/inflight.h. An entry for each invalidation, whose sequence is odd while it is
- * occupied; the range is the page's, always. Barriers C and D, which make these
- * steps seen in order, are the matter of range-tso.pml.
+ * mm/inflight.h. An entry for each invalidation, which is taken while that is in flight and whose
+ * sequence says how many have left; the range is the page's, always. Barriers C and D, which
+ * make these steps seen in order, and that an entry is had by one after the other, are the
+ * matter of range-tso.pml.
  */
+bool entry_taken[NINV];
 byte entry_seq[NINV];
 byte phase = 0;    /* beyond the table: which count newcomers take */
 byte overflow[2];
@@ -61,9 +63,9 @@ inline inflight_enter(id)
 }
 inline inflight_leave(id) { overflow[my_phase]--; my_phase = 0 }
 #else
-#define occupied(id) (entry_seq[id] & 1)
-inline inflight_enter(id) { entry_seq[id]++ }
-inline inflight_leave(id) { entry_seq[id]++ }
+#define occupied(id) entry_taken[id]
+inline inflight_enter(id) { entry_taken[id] = 1 }
+inline inflight_leave(id) { entry_seq[id]++; entry_taken[id] = 0 }
 #endif
 
 #include "mmu.h"
@@ -103,14 +105,15 @@ inline inflight_wait()
 #else
 	k = 0;
 	do
-	:: k < NINV -> seen_seq[k] = entry_seq[k]; k++
+	:: k < NINV -> seen_seq[k] = entry_seq[k]; seen_taken[k] = entry_taken[k]; k++
 	:: else -> break
 	od;
 	k = 0;
 	do
 	:: k < NINV ->
-		(!(seen_seq[k] & 1) || entry_seq[k] != seen_seq[k]); /* await_left() */
-		seen_seq[k] = 0;
+		/* await_left(); the next occupant, were there one, might be taken for it once */
+		(!seen_taken[k] || entry_seq[k] != seen_seq[k] || !entry_taken[k]);
+		seen_seq[k] = 0; seen_taken[k] = 0;
 		k++
 	:: else -> break
 	od;
@@ -273,7 +276,7 @@ proctype invalidation(byte id; bool nonblock)
 	bool flush, failed, listed;
 
 #if !NONBLOCK && !NESTED && !OVERFLOW && !CALLER_LOCK
-	(id == 0 || entry_seq[0] > 0); /* the same two the other way round are the same two */
+	(id == 0 || entry_seq[0] + entry_taken[0] > 0); /* the same two the other way round are the same two */
 #endif
 #if NESTED
 	(id == 0 || first_open); /* as if one thread opened the one inside the other */
@@ -350,6 +353,7 @@ bool updater_done = 0;
 
 proctype updater()
 {
+	bool seen_taken[NINV];
 	byte k, seen_seq[NINV], turn, old;
 	bool flush;
 
@@ -367,6 +371,7 @@ proctype updater()
  */
 proctype destroyer()
 {
+	bool seen_taken[NINV];
 	byte k, seen_seq[NINV], turn, old;
 
 	commit_create(1);
@@ -385,6 +390,7 @@ proctype destroyer()
 /* memslot/garbage.c: what was replaced before a grace period is freed after it */
 proctype reclaimer()
 {
+	bool seen_taken[NINV];
 	byte k, seen_seq[NINV], turn, old, n = 0, was;
 
 	do

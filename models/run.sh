@@ -118,7 +118,8 @@ models()
 	q range-tso pass
 	q range-tso elided -DNO_C
 	q range-tso elided -DNO_D
-	q range-tso elided -DANY_TURN
+	q range-tso elided -DPASSED_BY
+	q range-tso elided -DFREED_FIRST
 	q flush-tso pass
 	q flush-tso use -DNO_A
 	q flush-tso use -DNO_B

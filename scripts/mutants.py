@@ -97,7 +97,7 @@ PLAN = {
     'LOOK_BEFORE_PUBLISH': ['torture of adds'] * 8,
     'ADD_DOES_NOT_WAIT': ['torture', 'updates'],
     'OVERFLOW_NOT_WAITED_FOR': ['torture --entries 1', 'updates'],
-    'TURN_IGNORED': ['inflight'],
+    'CLAIM_NOT_AWAITED': ['inflight'],
     'GFN_BEFORE_HVA': ['torture', 'updates'],
     'ZAP_BEFORE_HIDE': ['torture'] * 6,
     'HVA_REMOVED_FIRST': ['flush', 'torture'],

@@ -9,4 +9,7 @@
 
 #define S2_API __attribute__((visibility("default")))
 
+/* A part of functions that headers inline: never a function of its own, so that it has no linkage. */
+#define S2_ALWAYS_INLINE extern inline __attribute__((gnu_inline, always_inline))
+
 #endif /* STAGE2_API_H */

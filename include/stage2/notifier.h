@@ -125,4 +125,6 @@ S2_API void s2_release(struct s2_mm *mm);
 }
 #endif
 
+#include <stage2/notifier-inline.h>
+
 #endif /* STAGE2_NOTIFIER_H */

@@ -110,8 +110,8 @@ static inline void s2_vcpu_poll(struct s2_vcpu *vcpu)
  * Where a copy of @len bytes has its host memory, if it is of one page that is in the
  * TLB, in guest mode (else the TLB has no entries); NULL for all others.
  */
-extern inline __attribute__((gnu_inline, always_inline)) char *
-s2_tlb_find(const struct s2_vcpu *vcpu, uint64_t gpa, const void *data, size_t len, bool store)
+S2_ALWAYS_INLINE char *s2_tlb_find(const struct s2_vcpu *vcpu, uint64_t gpa, const void *data,
+				   size_t len, bool store)
 {
 	const struct s2_tlb_entry *e;
 
@@ -121,6 +121,17 @@ s2_tlb_find(const struct s2_vcpu *vcpu, uint64_t gpa, const void *data, size_t l
 	if (__builtin_expect((store ? e->wtag : e->rtag) != (gpa & S2_TLB_PAGE_MASK), 0))
 		return NULL;
 	return (char *)(e->addend + gpa);
+}
+
+/*
+ * A compiler that knows that @len is a page, say, copies with a string instruction, which is up to a third
+ * slower than the C library's function where the destination is not in the first-level cache.
+ */
+S2_ALWAYS_INLINE void s2_tlb_copy(void *to, const void *from, size_t len)
+{
+	if (!__builtin_constant_p(len) || len > 64)
+		__asm__("" : "+r"(len));
+	memcpy(to, from, len);
 }
 
 /*
@@ -143,7 +154,7 @@ S2_INLINE_COPY int s2_vcpu_read(struct s2_vcpu *vcpu, uint64_t gpa, void *data, 
 
 	if (!host)
 		return s2_vcpu_read_slow(vcpu, gpa, data, len);
-	memcpy(data, host, len);
+	s2_tlb_copy(data, host, len);
 	return 0;
 }
 
@@ -153,7 +164,7 @@ S2_INLINE_COPY int s2_vcpu_write(struct s2_vcpu *vcpu, uint64_t gpa, const void 
 
 	if (!host)
 		return s2_vcpu_write_slow(vcpu, gpa, data, len);
-	memcpy(host, data, len);
+	s2_tlb_copy(host, data, len);
 	return 0;
 }
 

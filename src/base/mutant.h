@@ -17,7 +17,7 @@
 	X(LOOK_BEFORE_PUBLISH, "start() looks at the hva index before it publishes its range")     \
 	X(ADD_DOES_NOT_WAIT, "a memslot add does not wait for overlapping invalidations")          \
 	X(OVERFLOW_NOT_WAITED_FOR, "nor for those beyond the in-flight table")                     \
-	X(TURN_IGNORED, "who looks for ranges takes the last occupant's for the new one's")        \
+	X(CLAIM_NOT_AWAITED, "who looks for ranges passes by one that is not there yet")           \
 	X(GFN_BEFORE_HVA, "a memslot is visible by gfn before it is by hva")                       \
 	X(ZAP_BEFORE_HIDE, "a delete zaps before it takes the memslot out of the gfn index")       \
 	X(HVA_REMOVED_FIRST, "a delete takes the memslot out of the hva index first")              \

@@ -12,7 +12,7 @@
 static void set_all_bits(struct s2_hva_filter *filter)
 {
 	for (unsigned i = 0; i < S2_FILTER_BITS / 64; i++)
-		atomic_store_explicit(&filter->bits[i], UINT64_MAX, memory_order_relaxed);
+		__atomic_store_n(&filter->bits[i], UINT64_MAX, __ATOMIC_RELAXED);
 }
 
 int s2_hva_filter_init(struct s2_hva_filter *filter, const struct s2_allocator *a)
@@ -61,14 +61,14 @@ static struct chunks chunks_of(uint64_t start, uint64_t end)
  */
 static void set_bit(struct s2_hva_filter *filter, unsigned bit, bool value)
 {
-	_Atomic uint64_t *word = &filter->bits[bit / 64];
-	uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
+	uint64_t *word = &filter->bits[bit / 64];
+	uint64_t old = __atomic_load_n(word, __ATOMIC_RELAXED);
 	uint64_t mask = UINT64_C(1) << (bit % 64);
 
 	if (value)
-		atomic_store_explicit(word, old | mask, memory_order_relaxed);
+		__atomic_store_n(word, old | mask, __ATOMIC_RELAXED);
 	else
-		atomic_store_explicit(word, old & ~mask, memory_order_release);
+		__atomic_store_n(word, old & ~mask, __ATOMIC_RELEASE);
 }
 
 void s2_hva_filter_add(struct s2_hva_filter *filter, uint64_t start, uint64_t end)

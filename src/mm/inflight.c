@@ -3,15 +3,20 @@
 #include "mm/inflight.h"
 
 #include "base/alloc.h"
+#include "base/arch.h"
 #include "base/mutant.h"
+#include "base/schedule.h"
 
 #include <errno.h>
 #include <time.h>
 
-_Thread_local unsigned s2_inflight_home;
+__thread unsigned s2_inflight_home;
 
 /* Where the thread's last pair inside another was; as s2_inflight_home, no index of its own. */
-static _Thread_local unsigned nested_home;
+static __thread unsigned nested_home;
+
+/* How far from where it should be a thread looks for an entry to be at home in. */
+#define HOMES_TRIED 16
 
 int s2_inflight_init(struct s2_inflight *table, const struct s2_allocator *a, unsigned entries)
 {
@@ -60,37 +65,98 @@ static unsigned choose_home(struct s2_inflight *table)
 	       1 + table->mask;
 }
 
+static bool is_home(struct s2_inflight_entry *entry)
+{
+	return __atomic_load_n(&entry->owner, __ATOMIC_RELAXED) == s2_thread_self();
+}
+
+/* An entry has one owner for ever: what the owner finds there by itself it can rely on. */
+static bool become_owner(struct s2_inflight_entry *entry)
+{
+	uintptr_t nobody = 0;
+
+	return is_home(entry) ||
+	       (!__atomic_load_n(&entry->owner, __ATOMIC_RELAXED) &&
+		__atomic_compare_exchange_n(&entry->owner, &nobody, s2_thread_self(), false,
+					    __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+}
+
 /*
- * Looks for a free entry from the thread's home on. A home that another thread
- * sits on is given up for what was found; a nested pair of one's own is no reason
- * to move. That one is looked for from beside where the last nested one was, which
- * is free as a rule, however many are open around it: below it first, or the
- * thread would wander through the table, and whoever looks through that with it.
+ * The entry where the thread is at home in this table, which it may have to look for: the home
+ * it has in another table may be somebody else's here. NULL: there is none for it, as
+ * where more threads have come than there are entries.
  */
-static bool claim_elsewhere(struct s2_inflight *table, struct s2_invalidation *inv, uint64_t start,
-			    uint64_t end)
+static struct s2_inflight_entry *settle(struct s2_inflight *table)
 {
 	unsigned home = s2_inflight_home ? s2_inflight_home : choose_home(table);
-	struct s2_inflight_entry *at_home = &table->entries[home & table->mask];
-	bool nested = s2_inflight_home && atomic_load_explicit(&at_home->owner, memory_order_relaxed) ==
-						  s2_thread_self();
+
+	for (unsigned i = 0; i < HOMES_TRIED && i <= table->mask; i++) {
+		unsigned at = (home + i) & table->mask;
+
+		extend_used(table, at);
+		if (!become_owner(&table->entries[at]))
+			continue;
+		s2_inflight_home = home + i;
+		return &table->entries[at];
+	}
+	s2_inflight_home = home;
+	return NULL;
+}
+
+/* A look first: an attempt would take the line from whoever is there. */
+static bool try_claim(struct s2_inflight_entry *entry, uint64_t word)
+{
+	return !__atomic_load_n(&entry->word, __ATOMIC_RELAXED) && s2_inflight_claim(entry, word);
+}
+
+/*
+ * Says which range, after the claim: who looks in between waits for it. Barrier C was
+ * the claim; that the range comes after it is harmless.
+ */
+static void fill(struct s2_invalidation *inv, struct s2_inflight_entry *entry, uint64_t borrowed,
+		 uint64_t start, uint64_t end)
+{
+	uint64_t word = S2_INFLIGHT_LONG;
+
+	inv->entry = entry;
+	s2_schedule_point(S2_STEP_START_CLAIMED);
+	/*
+	 * Release, all of these: who finds one of them, with acquire, finds the sequence that
+	 * tells whose it is. The last pairs with word_of(): who sees it sees the others.
+	 */
+	if (borrowed)
+		__atomic_store_n(&entry->borrower, s2_thread_self(), __ATOMIC_RELEASE);
+	if (s2_inflight_fits(start, end)) {
+		word = s2_inflight_word(start, end);
+	} else {
+		__atomic_store_n(&entry->start, start, __ATOMIC_RELEASE);
+		__atomic_store_n(&entry->end, end, __ATOMIC_RELEASE);
+	}
+	__atomic_store_n(&entry->word, word | borrowed, __ATOMIC_RELEASE);
+}
+
+/*
+ * Any free entry. For a pair inside another it is looked for from beside where the last
+ * nested one was, which is free as a rule, however many are open around it: below
+ * it first, or the thread would wander through the table, and whoever looks through that with it.
+ */
+static struct s2_inflight_entry *borrow(struct s2_inflight *table, bool nested)
+{
+	unsigned home = s2_inflight_home;
 	unsigned from = !nested ? home : nested_home > home + 1 ? nested_home - 1 : home + 1;
 
 	for (unsigned i = 0; i <= table->mask; i++) {
-		struct s2_inflight_entry *entry = &table->entries[(from + i) & table->mask];
-		uint64_t seq;
+		unsigned at = (from + i) & table->mask;
+		struct s2_inflight_entry *entry = &table->entries[at];
 
-		extend_used(table, (from + i) & table->mask);
-		if (!s2_inflight_try(entry, &seq))
+		extend_used(table, at);
+		if (!try_claim(entry, S2_INFLIGHT_CLAIMED | S2_INFLIGHT_BORROWED))
 			continue;
 		if (nested)
 			nested_home = from + i;
-		else
-			s2_inflight_home = from + i;
-		s2_inflight_fill(inv, entry, seq, start, end);
-		return true;
+		return entry;
 	}
-	return false;
+	return NULL;
 }
 
 /*
@@ -162,7 +228,7 @@ static bool owns_overflow(struct s2_inflight *table)
 }
 
 /*
- * Beyond the table. What s2_inflight_fill() does for a range, this does for all
+ * Beyond the table. What the claim of an entry does for a range, this does for all
  * ranges at once: the increment is barrier C. It may go to the count a waiter is
  * draining, if that turned @phase just now; the waiter then waits for it once.
  */
@@ -177,31 +243,64 @@ static void overflow_enter(struct s2_inflight *table, struct s2_invalidation *in
 	atomic_fetch_add_explicit(&table->overflow[inv->overflow], 1, memory_order_seq_cst);
 }
 
-void s2_inflight_enter_slow(struct s2_inflight *table, struct s2_invalidation *inv, uint64_t start,
-			    uint64_t end)
+void s2_inflight_enter(struct s2_inflight *table, struct s2_invalidation *inv, uint64_t start,
+		       uint64_t end)
 {
-	if (!claim_elsewhere(table, inv, start, end))
+	struct s2_inflight_entry *entry = settle(table);
+	uint64_t borrowed = 0;
+
+	if (!entry || !try_claim(entry, S2_INFLIGHT_CLAIMED)) {
+		entry = borrow(table, entry);
+		borrowed = S2_INFLIGHT_BORROWED;
+	}
+	if (entry)
+		fill(inv, entry, borrowed, start, end);
+	else
 		overflow_enter(table, inv, start, end);
 }
 
-void s2_inflight_overflow_leave(struct s2_inflight *table, struct s2_invalidation *inv)
+static void overflow_leave(struct s2_inflight *table, struct s2_invalidation *inv)
 {
 	leave_owner_place(table, inv->owner_slot);
-	/* Release: as the one of @seq in s2_inflight_leave(). */
+	/* Release: as those in s2_inflight_leave_entry(). */
 	atomic_fetch_sub_explicit(&table->overflow[inv->overflow], 1, memory_order_release);
+}
+
+void s2_inflight_leave(struct s2_inflight *table, struct s2_invalidation *inv)
+{
+	if (inv->entry)
+		s2_inflight_leave_entry(inv->entry);
+	else
+		overflow_leave(table, inv);
+}
+
+static void range_of(struct s2_inflight_entry *entry, uint64_t word, uint64_t *start, uint64_t *end)
+{
+	if (word & S2_INFLIGHT_LONG) {
+		*start = __atomic_load_n(&entry->start, __ATOMIC_ACQUIRE);
+		*end = __atomic_load_n(&entry->end, __ATOMIC_ACQUIRE);
+		return;
+	}
+	*start = word >> S2_INFLIGHT_LENGTH_BITS << S2_PAGE_SHIFT;
+	*end = *start + (word & ((UINT64_C(1) << S2_INFLIGHT_LENGTH_BITS) - S2_PAGE_SIZE));
 }
 
 void s2_inflight_range(const struct s2_invalidation *inv, uint64_t *start, uint64_t *end)
 {
 	struct s2_inflight_entry *entry = inv->entry;
 
-	if (!entry) {
-		*start = inv->start;
-		*end = inv->end;
+	if (entry) {
+		range_of(entry, __atomic_load_n(&entry->word, __ATOMIC_RELAXED), start, end);
 		return;
 	}
-	*start = atomic_load_explicit(&entry->start, memory_order_relaxed);
-	*end = atomic_load_explicit(&entry->end, memory_order_relaxed) & ~S2_INFLIGHT_TURN_MASK;
+	*start = inv->start;
+	*end = inv->end;
+}
+
+/* The occupant's own, and anybody may read it. */
+static void count(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
 }
 
 void s2_inflight_account(struct s2_inflight *table, struct s2_invalidation *inv, bool elided,
@@ -210,8 +309,8 @@ void s2_inflight_account(struct s2_inflight *table, struct s2_invalidation *inv,
 	struct s2_inflight_entry *entry = inv->entry;
 
 	if (entry) {
-		s2_count(&entry->not_elided, !elided);
-		s2_count(&entry->mmu_locks, mmu_locks);
+		count(&entry->not_elided, !elided);
+		count(&entry->mmu_locks, mmu_locks);
 		return;
 	}
 	atomic_fetch_add_explicit(&table->overflow_invalidations, 1, memory_order_relaxed);
@@ -224,7 +323,7 @@ void s2_inflight_account_none(struct s2_invalidation *inv)
 	struct s2_inflight_entry *entry = inv->entry;
 
 	if (entry)
-		s2_count(&entry->not_counted, 1);
+		count(&entry->not_counted, 1);
 }
 
 void s2_inflight_account_locks(struct s2_inflight *table, struct s2_invalidation *inv, uint64_t n)
@@ -232,7 +331,7 @@ void s2_inflight_account_locks(struct s2_inflight *table, struct s2_invalidation
 	struct s2_inflight_entry *entry = inv->entry;
 
 	if (entry)
-		s2_count(&entry->mmu_locks, n);
+		count(&entry->mmu_locks, n);
 	else
 		atomic_fetch_add_explicit(&table->overflow_mmu_locks, n, memory_order_relaxed);
 }
@@ -260,38 +359,75 @@ static void back_off(unsigned *round)
 	nanosleep(&pause, NULL);
 }
 
+/* Both acquire: pair with the releases of s2_inflight_leave_entry() and of fill(). */
 static uint64_t seq_of(struct s2_inflight_entry *entry)
 {
-	/* Acquire pairs with the release in s2_inflight_leave(). */
-	return atomic_load_explicit(&entry->seq, memory_order_acquire);
+	return __atomic_load_n(&entry->seq, __ATOMIC_ACQUIRE);
 }
 
-/* Does the occupant of turn @seq overlap? If there is none, or it leaves meanwhile: no. */
+static uint64_t word_of(struct s2_inflight_entry *entry)
+{
+	return __atomic_load_n(&entry->word, __ATOMIC_ACQUIRE);
+}
+
+/*
+ * The word of the occupant that is to raise the sequence from @seq, once it says which range
+ * that is: a few stores after the claim, unless the thread was preempted there. 0 if there
+ * is none, or none any more. The sequence was read before: the word that is seen then is not of an
+ * earlier one, but for the moment between the two stores of who leaves, when it is
+ * of one that is gone. That one may then be taken for the next.
+ */
+static uint64_t await_word(struct s2_inflight_entry *entry, uint64_t seq)
+{
+	unsigned round = 0;
+
+	for (;;) {
+		uint64_t word = word_of(entry);
+
+		if (!(word & S2_INFLIGHT_CLAIMED))
+			return word;
+		if (seq_of(entry) != seq || S2_MUTANT(CLAIM_NOT_AWAITED))
+			return 0;
+		back_off(&round);
+	}
+}
+
+/* Does @word's range overlap, of the occupant that is to raise the sequence from @seq? */
+static bool word_overlaps(struct s2_inflight_entry *entry, uint64_t seq, uint64_t word,
+			  uint64_t start, uint64_t end)
+{
+	uint64_t its_start, its_end;
+
+	range_of(entry, word, &its_start, &its_end);
+	/* What was read since is of that occupant only if it is still there. */
+	return seq_of(entry) == seq && its_start < end && start < its_end;
+}
+
 static bool occupant_overlaps(struct s2_inflight_entry *entry, uint64_t seq, uint64_t start,
 			      uint64_t end)
 {
-	uint64_t its_start, its_end;
-	unsigned round = 0;
+	uint64_t word = await_word(entry, seq);
 
-	if (!(seq & S2_INFLIGHT_OCCUPIED))
-		return false;
-	/*
-	 * Claimed, and its end not yet visible: a store away, unless the thread was
-	 * preempted there. What is there instead is the end of the turn before, since
-	 * the claim acquired that and came before @seq was seen.
-	 */
-	for (;;) {
-		its_end = atomic_load_explicit(&entry->end, memory_order_acquire);
-		if ((its_end & S2_INFLIGHT_TURN_MASK) == s2_inflight_turn(seq) ||
-		    S2_MUTANT(TURN_IGNORED))
-			break;
-		if (seq_of(entry) != seq)
-			return false;
-		back_off(&round);
-	}
-	its_end &= ~S2_INFLIGHT_TURN_MASK;
-	its_start = atomic_load_explicit(&entry->start, memory_order_relaxed);
-	return seq_of(entry) == seq && its_start < end && start < its_end;
+	return word && word_overlaps(entry, seq, word, start, end);
+}
+
+/* The same, and of the calling thread, whose own are never without their range. */
+static bool own_overlaps(struct s2_inflight_entry *entry, uint64_t start, uint64_t end)
+{
+	uint64_t seq = seq_of(entry), word = word_of(entry);
+	uintptr_t *occupant = word & S2_INFLIGHT_BORROWED ? &entry->borrower : &entry->owner;
+
+	return word && !(word & S2_INFLIGHT_CLAIMED) &&
+	       __atomic_load_n(occupant, __ATOMIC_ACQUIRE) == s2_thread_self() &&
+	       word_overlaps(entry, seq, word, start, end);
+}
+
+/* By its number, of those who are noted: an entry that is free has been left. */
+static bool has_left(struct s2_inflight *table, const struct s2_inflight_seen *seen)
+{
+	struct s2_inflight_entry *entry = &table->entries[seen->index];
+
+	return seq_of(entry) != seen->seq || !word_of(entry);
 }
 
 /* How many entries there are to look at. After barrier D, see extend_used(). */
@@ -324,7 +460,7 @@ static void await_left(struct s2_inflight *table, const struct s2_inflight_seen 
 	for (unsigned i = 0; i < nr; i++) {
 		unsigned round = 0;
 
-		while (seq_of(&table->entries[seen[i].index]) == seen[i].seq)
+		while (!has_left(table, &seen[i]))
 			back_off(&round);
 	}
 }
@@ -359,16 +495,9 @@ void s2_inflight_wait(struct s2_inflight *table, uint64_t start, uint64_t end)
 
 bool s2_inflight_owned(struct s2_inflight *table, uint64_t start, uint64_t end)
 {
-	uintptr_t self = s2_thread_self();
-
-	for (unsigned i = 0, nr = nr_used(table); i < nr; i++) {
-		struct s2_inflight_entry *entry = &table->entries[i];
-
-		if (atomic_load_explicit(&entry->owner, memory_order_relaxed) == self &&
-		    occupant_overlaps(entry, seq_of(entry), start, end) &&
-		    atomic_load_explicit(&entry->owner, memory_order_relaxed) == self)
+	for (unsigned i = 0, nr = nr_used(table); i < nr; i++)
+		if (own_overlaps(&table->entries[i], start, end))
 			return true;
-	}
 	return owns_overflow(table);
 }
 
@@ -391,7 +520,7 @@ void s2_inflight_grace_begin(struct s2_inflight *table)
 	for (unsigned i = 0, nr = nr_used(table); i < nr; i++) {
 		uint64_t seq = seq_of(&table->entries[i]);
 
-		if (seq & S2_INFLIGHT_OCCUPIED)
+		if (word_of(&table->entries[i]))
 			table->seen[table->nr_seen++] = (struct s2_inflight_seen){ i, seq };
 	}
 	table->overflow_seen[0] = true;
@@ -417,9 +546,7 @@ static void turn_phase(struct s2_inflight *table)
 bool s2_inflight_grace_passed(struct s2_inflight *table)
 {
 	while (table->nr_seen) {
-		struct s2_inflight_seen *last = &table->seen[table->nr_seen - 1];
-
-		if (seq_of(&table->entries[last->index]) == last->seq)
+		if (!has_left(table, &table->seen[table->nr_seen - 1]))
 			return false;
 		table->nr_seen--;
 	}
@@ -433,14 +560,16 @@ bool s2_inflight_grace_passed(struct s2_inflight *table)
 
 static void add_entry_stats(struct s2_inflight_entry *entry, struct s2_mm_stats *stats)
 {
-	/* Before the sequence, which raises them first: the differences do not go below zero. */
-	uint64_t not_elided = atomic_load_explicit(&entry->not_elided, memory_order_acquire);
-	uint64_t not_counted = atomic_load_explicit(&entry->not_counted, memory_order_acquire);
-	uint64_t invalidations = (seq_of(entry) + 1) / 2 - not_counted;
+	/* Before the sequence, which is raised after them: the differences do not go below zero. */
+	uint64_t not_elided = __atomic_load_n(&entry->not_elided, __ATOMIC_ACQUIRE);
+	uint64_t not_counted = __atomic_load_n(&entry->not_counted, __ATOMIC_ACQUIRE);
+	/* The occupant too; one that is just leaving may be counted twice for the moment. */
+	bool occupied = word_of(entry);
+	uint64_t invalidations = seq_of(entry) + occupied - not_counted;
 
 	stats->invalidations += invalidations;
 	stats->elided += invalidations - not_elided;
-	stats->mmu_lock_acquired += atomic_load_explicit(&entry->mmu_locks, memory_order_relaxed);
+	stats->mmu_lock_acquired += __atomic_load_n(&entry->mmu_locks, __ATOMIC_RELAXED);
 }
 
 void s2_inflight_stats(struct s2_inflight *table, struct s2_mm_stats *stats)

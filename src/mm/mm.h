@@ -46,6 +46,7 @@ struct s2_garbage {
  * The first line is read by every start() and written by updates only; that, and
  * the entries of @inflight, are all an unrelated pair touches.
  *
+ * @pairs:      the same of @inflight and @filter, for <stage2/notifier-inline.h>.
  * @filter:     a first look before @hva_root.
  * @hva_root:   every memslot of every VM by hva; both used by the range gate alone.
  * @vms:        every VM, for the gates that ask each, and for release().
@@ -53,6 +54,7 @@ struct s2_garbage {
  * @index_lock: protects the changing of @filter, @hva_root and @vms, and the garbage.
  */
 struct s2_mm {
+	struct s2_mm_pairs pairs;
 	const struct s2_gate_ops *gate;
 	struct s2_hva_filter filter;
 	_Atomic(struct s2_itree_node *) hva_root;

@@ -63,6 +63,11 @@ static int init(struct s2_mm *mm, const struct s2_mm_config *config, const struc
 					       s2_hva_filter_init_full(&mm->filter, a);
 	if (!ret) {
 		atomic_init(&mm->vms, nobody);
+		mm->pairs = (struct s2_mm_pairs){
+			.entries = mm->inflight.entries,
+			.filter = mm->filter.bits,
+			.mask = mm->inflight.mask,
+		};
 		return 0;
 	}
 	s2_inflight_free(&mm->inflight, a);

@@ -10,6 +10,9 @@
  * what the one counted the other drops. How they come to is the gate's business:
  * gate_*.c, one file each, and docs/protocol.md for the four side by side.
  */
+/* The functions that headers inline elsewhere are this file's. */
+#define S2_INLINE_PAIR
+
 #include "base/guest_mode.h"
 #include "base/mutant.h"
 #include "base/rcu.h"
@@ -31,7 +34,7 @@
  */
 enum {
 	TOKEN_CLOSED = 0,
-	TOKEN_UNSEEN,
+	TOKEN_UNSEEN = S2_TOKEN_UNSEEN,
 	TOKEN_BEYOND,
 	TOKEN_ELIDED,
 	TOKEN_LOCKED,
@@ -414,16 +417,21 @@ static bool related(const struct s2_mm *mm, const void *view, uint64_t start, ui
 	return !mm->gate->shared_index || s2_itree_overlaps(view, start, end);
 }
 
-static __attribute__((noinline)) int start_unfiltered(struct s2_mm *mm, struct s2_invalidation *inv,
-						      uint64_t start, uint64_t end, unsigned flags)
+static int elided_unseen(struct s2_mm *mm, struct s2_invalidation *inv)
+{
+	s2_schedule_point(S2_STEP_START_LOOKED_UP);
+	inv->token = token_of(mm, TOKEN_UNSEEN);
+	return 0;
+}
+
+int s2_invalidate_range_start_claimed(struct s2_mm *mm, struct s2_invalidation *inv,
+				      uint64_t start, uint64_t end, unsigned flags)
 {
 	const void *view = S2_MUTANT(LOOK_BEFORE_PUBLISH) ? inv->view : pinned_view(mm);
 
+	if (!related(mm, view, start, end))
+		return elided_unseen(mm, inv);
 	s2_schedule_point(S2_STEP_START_LOOKED_UP);
-	if (!related(mm, view, start, end)) {
-		inv->token = token_of(mm, TOKEN_UNSEEN);
-		return 0;
-	}
 	inv->view = view;
 	inv->start = start;
 	inv->end = end;
@@ -431,15 +439,23 @@ static __attribute__((noinline)) int start_unfiltered(struct s2_mm *mm, struct s
 	return start_slow(mm, inv);
 }
 
-/* When the thread's home is taken, or has yet to be chosen. */
-static __attribute__((noinline)) int start_elsewhere(struct s2_mm *mm, struct s2_invalidation *inv,
-						     uint64_t start, uint64_t end, unsigned flags)
+/* Misuse, and whatever is not the pair of a thread at home; that one too where pairs are called. */
+int s2_invalidate_range_start_slow(struct s2_mm *mm, struct s2_invalidation *inv, uint64_t start,
+				   uint64_t end, unsigned flags)
 {
 	int ret;
 
-	s2_inflight_enter_slow(&mm->inflight, inv, start, end);
+	if (!mm || !inv || bad_range(start, end) || (flags & ~S2_NONBLOCK))
+		return -EINVAL;
+	if (S2_MUTANT(LOOK_BEFORE_PUBLISH))
+		inv->view = pinned_view(mm);
+	s2_schedule_point(S2_STEP_START_BEGIN);
+	s2_inflight_enter(&mm->inflight, inv, start, end);
 	s2_schedule_point(S2_STEP_START_PUBLISHED);
-	ret = start_unfiltered(mm, inv, start, end, flags);
+	if (S2_MUTANT(LOOK_BEFORE_PUBLISH) || s2_hva_filter_may_overlap(mm->filter.bits, start, end))
+		ret = s2_invalidate_range_start_claimed(mm, inv, start, end, flags);
+	else
+		ret = elided_unseen(mm, inv);
 	if (!inv->entry && inv->token == token_of(mm, TOKEN_UNSEEN)) {
 		s2_inflight_account(&mm->inflight, inv, true, 0);
 		inv->token = token_of(mm, TOKEN_BEYOND);
@@ -447,31 +463,7 @@ static __attribute__((noinline)) int start_elsewhere(struct s2_mm *mm, struct s2
 	return ret;
 }
 
-/*
- * What keeps the elided start free of locks and shared cache lines: the entry is
- * this thread's own, the filter is written by memslot updates only. The rest is
- * reached by jumps, so that nothing is saved on the stack for its sake.
- */
-int s2_invalidate_range_start(struct s2_mm *mm, struct s2_invalidation *inv, uint64_t start,
-			      uint64_t end, unsigned flags)
-{
-	if (!mm || !inv || bad_range(start, end) || (flags & ~S2_NONBLOCK))
-		return -EINVAL;
-	if (S2_MUTANT(LOOK_BEFORE_PUBLISH))
-		inv->view = pinned_view(mm);
-	s2_schedule_point(S2_STEP_START_BEGIN);
-	if (__builtin_expect(!s2_inflight_enter_home(&mm->inflight, inv, start, end), 0))
-		return start_elsewhere(mm, inv, start, end, flags);
-	s2_schedule_point(S2_STEP_START_PUBLISHED);
-	/* Under the gates that ask each VM the filter says yes to everything. */
-	if (S2_MUTANT(LOOK_BEFORE_PUBLISH) || s2_hva_filter_may_overlap(&mm->filter, start, end))
-		return start_unfiltered(mm, inv, start, end, flags);
-	s2_schedule_point(S2_STEP_START_LOOKED_UP);
-	inv->token = token_of(mm, TOKEN_UNSEEN);
-	return 0;
-}
-
-static __attribute__((noinline)) void end_slow(struct s2_mm *mm, struct s2_invalidation *inv)
+static void end_slow(struct s2_mm *mm, struct s2_invalidation *inv)
 {
 	struct s2_hva_range range = {
 		.start = inv->start,
@@ -505,22 +497,6 @@ static bool token_open(const struct s2_mm *mm, const struct s2_invalidation *inv
 	return inv->token > token_of(mm, TOKEN_CLOSED) && inv->token <= token_of(mm, TOKEN_LOCKED);
 }
 
-static __attribute__((noinline)) void end_seen(struct s2_mm *mm, struct s2_invalidation *inv)
-{
-	bool beyond = inv->token == token_of(mm, TOKEN_BEYOND);
-
-	if (!mm)
-		return;
-	S2_RULE(token_open(mm, inv), "token life cycle: end() without start(), or twice, or on another mm");
-	if (!token_open(mm, inv))
-		return;
-	inv->token = TOKEN_CLOSED;
-	if (beyond)
-		s2_inflight_leave(&mm->inflight, inv);
-	else
-		end_slow(mm, inv);
-}
-
 /* The mutant's: as end() would be that decides for itself. */
 static void end_afresh(struct s2_mm *mm, struct s2_invalidation *inv)
 {
@@ -533,22 +509,41 @@ static void end_afresh(struct s2_mm *mm, struct s2_invalidation *inv)
 	inv->token = TOKEN_CLOSED;
 }
 
-void s2_invalidate_range_end(struct s2_mm *mm, struct s2_invalidation *inv)
+void s2_invalidate_range_end_slow(struct s2_mm *mm, struct s2_invalidation *inv)
 {
-	if (!inv)
+	uintptr_t token;
+
+	if (!mm || !inv)
+		return;
+	S2_RULE(token_open(mm, inv), "token life cycle: end() without start(), or twice, or on another mm");
+	if (!token_open(mm, inv))
 		return;
 	if (S2_MUTANT(END_LOOKS_AGAIN)) {
 		end_afresh(mm, inv);
 		return;
 	}
-	/* No s2_mm, not even a NULL one, goes with an UNSEEN token but its own. */
-	if (__builtin_expect(inv->token != token_of(mm, TOKEN_UNSEEN), 0)) {
-		end_seen(mm, inv);
-		return;
-	}
+	token = inv->token;
 	inv->token = TOKEN_CLOSED;
-	s2_inflight_leave_entry(inv);
+	if (token == token_of(mm, TOKEN_UNSEEN) || token == token_of(mm, TOKEN_BEYOND))
+		s2_inflight_leave(&mm->inflight, inv);
+	else
+		end_slow(mm, inv);
 }
+
+#ifdef S2_PAIRS_CALLED
+
+int s2_invalidate_range_start(struct s2_mm *mm, struct s2_invalidation *inv, uint64_t start,
+			      uint64_t end, unsigned flags)
+{
+	return s2_invalidate_range_start_slow(mm, inv, start, end, flags);
+}
+
+void s2_invalidate_range_end(struct s2_mm *mm, struct s2_invalidation *inv)
+{
+	s2_invalidate_range_end_slow(mm, inv);
+}
+
+#endif
 
 /*
  * Is the memslot that start() saw still what guests have at the range's gfn? It may

@@ -97,7 +97,8 @@ def test_rows_have_counts_or_a_reason(build):
     if not shutil.which('valgrind'):
         return 'valgrind is missing'
     for row in count(build, 'load-hit', 'load-hit-rseq', 'plain-load').values():
-        expect(isinstance(row.get('skipped'), str) or all(row[name] >= 0 for name in COUNTS),
+        # A difference of two runs: where the stack begins makes a miss or two.
+        expect(isinstance(row.get('skipped'), str) or all(row[name] > -0.1 for name in COUNTS),
                f'neither: {row}')
     return None
 

@@ -38,7 +38,7 @@ static unsigned occupied(struct s2_inflight *table)
 	unsigned nr = 0;
 
 	for (unsigned i = 0; i <= table->mask; i++)
-		nr += atomic_load(&table->entries[i].seq) & S2_INFLIGHT_OCCUPIED;
+		nr += __atomic_load_n(&table->entries[i].word, __ATOMIC_RELAXED) != 0;
 	return nr;
 }
 
@@ -126,6 +126,37 @@ static void a_thread_owns_what_it_started_where_it_overlaps(void **state)
 	assert_false(s2_inflight_owned(table, 0, UINT64_MAX));
 }
 
+/* Of lengths and places that fit in a word and that do not. */
+static void a_range_is_published_as_it_is(void **state)
+{
+	static const struct {
+		uint64_t page;
+		uint64_t nr;
+	} ranges[] = {
+		{ 0, 1 }, { 0, 65535 }, { 0, 65536 }, { 5, UINT64_C(1) << 36 },
+		{ (UINT64_C(1) << 36) - 1, 1 }, { (UINT64_C(1) << 36) - 1, 2 },
+		{ (UINT64_C(1) << 36) - 65535, 65535 }, { UINT64_C(1) << 40, 3 },
+		{ 0, (UINT64_C(1) << 52) - 1 },
+	};
+	struct s2_inflight *table = *state;
+
+	for (unsigned i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+		uint64_t start = ranges[i].page * PAGE, end = start + ranges[i].nr * PAGE;
+		uint64_t got_start, got_end;
+		struct s2_invalidation inv;
+
+		enter(table, &inv, ranges[i].page, ranges[i].nr);
+		s2_inflight_range(&inv, &got_start, &got_end);
+		assert_int_equal(got_start, start);
+		assert_int_equal(got_end, end);
+		assert_true(s2_inflight_covers(table, start, start + PAGE));
+		assert_true(s2_inflight_covers(table, end - PAGE, end));
+		assert_false(s2_inflight_covers(table, end, end + PAGE));
+		assert_false(start && s2_inflight_covers(table, start - PAGE, start));
+		s2_inflight_leave(table, &inv);
+	}
+}
+
 struct ask {
 	struct task task;
 	struct s2_inflight *table;
@@ -138,7 +169,7 @@ static void ask_owned(void *arg)
 	struct ask *ask = arg;
 
 	if (ask->claims)
-		atomic_store(&ask->claims->owner, s2_thread_self());
+		__atomic_store_n(&ask->claims->owner, s2_thread_self(), __ATOMIC_RELAXED);
 	ask->owned = s2_inflight_owned(ask->table, 0, UINT64_MAX);
 }
 
@@ -152,6 +183,69 @@ static void a_thread_does_not_own_what_another_started(void **state)
 	task_join(&ask.task);
 	assert_false(ask.owned);
 	s2_inflight_leave(ask.table, &inv);
+}
+
+/* Fills the table from another thread and gives back what is at its home. */
+struct lodger {
+	struct task task;
+	struct s2_inflight *table;
+	struct s2_inflight_entry *home;
+};
+
+static void live_in_all_entries(void *arg)
+{
+	struct lodger *lodger = arg;
+	struct s2_inflight *table = lodger->table;
+	struct s2_invalidation inv;
+
+	for (unsigned i = 0; i <= table->mask; i++)
+		__atomic_store_n(&table->entries[i].owner, s2_thread_self(), __ATOMIC_RELAXED);
+	enter(table, &inv, 9, 1);
+	lodger->home = inv.entry;
+	s2_inflight_leave(table, &inv);
+}
+
+static void what_is_borrowed_is_the_borrowers(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct lodger other = { .table = table };
+	struct s2_invalidation inv;
+	struct ask ask = { .table = table };
+	uintptr_t owner;
+
+	task_start(&other.task, live_in_all_entries, &other);
+	task_join(&other.task);
+	owner = other.home->owner;
+	enter(table, &inv, 5, 2);
+	assert_true(((struct s2_inflight_entry *)inv.entry)->word & S2_INFLIGHT_BORROWED);
+	assert_true(s2_inflight_owned(table, 5 * PAGE, 6 * PAGE));
+	/* Who is at home there, and comes later, does not take it for his. */
+	ask.claims = inv.entry;
+	task_start(&ask.task, ask_owned, &ask);
+	task_join(&ask.task);
+	assert_false(ask.owned);
+	s2_inflight_leave(table, &inv);
+	assert_int_equal(other.home->owner, owner);
+}
+
+static void an_entry_keeps_its_owner(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct s2_invalidation inv[ENTRIES];
+	struct s2_inflight_entry *home;
+
+	enter(table, &inv[0], 0, 1);
+	home = inv[0].entry;
+	s2_inflight_leave(table, &inv[0]);
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < ENTRIES; i++)
+			enter(table, &inv[i], i, 1);
+		for (unsigned i = 0; i < ENTRIES; i++)
+			s2_inflight_leave(table, &inv[i]);
+	}
+	for (unsigned i = 0; i <= table->mask; i++)
+		assert_int_equal(table->entries[i].owner,
+				 &table->entries[i] == home ? s2_thread_self() : 0);
 }
 
 static void a_range_is_covered_while_any_thread_invalidates_it(void **state)
@@ -219,51 +313,81 @@ static void an_empty_table_has_no_grace_period_to_wait_for(void **state)
 }
 
 /*
- * Entering takes two steps: the claim, then the end. Between the two the entry has an
- * occupant without an end of its turn; who looks then must wait for it, or until
+ * Entering takes two steps, but for who is at home: the claim, then the range. Between the
+ * two the entry has an occupant without one; who looks then must wait for it, or until
  * the occupant has left, and for no occupant after it.
  */
-static void make_unfilled(struct s2_inflight *table, struct s2_invalidation *inv)
+static void make_unfilled(struct s2_inflight_entry *entry)
 {
-	enter(table, inv, 5, 1);
-	atomic_store(&((struct s2_inflight_entry *)inv->entry)->end, 0);
+	__atomic_store_n(&entry->word, S2_INFLIGHT_CLAIMED, __ATOMIC_RELEASE);
 }
 
-static void have_left(struct s2_invalidation *inv)
-{
-	atomic_fetch_add(&((struct s2_inflight_entry *)inv->entry)->seq, 1);
-}
-
-static void a_grace_period_begun_before_the_end_is_there_passes(void **state)
+static void a_grace_period_begun_before_the_range_is_there_passes(void **state)
 {
 	struct s2_inflight *table = *state;
 	struct s2_invalidation inv;
 
-	make_unfilled(table, &inv);
+	enter(table, &inv, 5, 1);
+	make_unfilled(inv.entry);
 	s2_inflight_grace_begin(table);
 	assert_false(s2_inflight_grace_passed(table));
-	have_left(&inv);
+	s2_inflight_leave(table, &inv);
 	assert_true(s2_inflight_grace_passed(table));
 }
 
-static void who_asks_for_owned_before_the_end_is_there_gets_an_answer(void **state)
+static void who_asks_for_owned_before_the_range_is_there_gets_an_answer(void **state)
 {
 	struct s2_inflight *table = *state;
 	struct ask ask = { .table = table };
 	struct s2_invalidation inv;
 
-	make_unfilled(table, &inv);
+	enter(table, &inv, 5, 1);
+	make_unfilled(inv.entry);
 	/* The starter asks while another thread ends the pair. */
 	ask.claims = inv.entry;
 	task_start(&ask.task, ask_owned, &ask);
 	grace();
-	have_left(&inv);
+	s2_inflight_leave(table, &inv);
 	task_join(&ask.task);
 	assert_false(ask.owned);
 }
 
+/*
+ * Leaving takes two steps as well: the sequence, and the entry is free. After the first, which
+ * all that was done in the bracket comes before, nobody waits any more.
+ */
+static void who_has_raised_the_sequence_has_left(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct s2_inflight_entry *entry;
+	struct s2_invalidation inv;
+
+	enter(table, &inv, 5, 1);
+	entry = inv.entry;
+	s2_inflight_grace_begin(table);
+	__atomic_store_n(&entry->seq, entry->seq + 1, __ATOMIC_RELEASE);
+	assert_true(s2_inflight_grace_passed(table));
+	__atomic_store_n(&entry->word, 0, __ATOMIC_RELEASE);
+}
+
+/* Who begins to look between the two steps may take it for the next occupant, but not for longer. */
+static void who_is_seen_leaving_is_waited_for_until_the_entry_is_free(void **state)
+{
+	struct s2_inflight *table = *state;
+	struct s2_inflight_entry *entry;
+	struct s2_invalidation inv;
+
+	enter(table, &inv, 5, 1);
+	entry = inv.entry;
+	__atomic_store_n(&entry->seq, entry->seq + 1, __ATOMIC_RELEASE);
+	s2_inflight_grace_begin(table);
+	assert_false(s2_inflight_grace_passed(table));
+	__atomic_store_n(&entry->word, 0, __ATOMIC_RELEASE);
+	assert_true(s2_inflight_grace_passed(table));
+}
+
 /* The same as seen by a memslot update, which alone knows how to wait. */
-static void an_update_that_looks_before_the_end_is_there_goes_on(void **state)
+static void an_update_that_looks_before_the_range_is_there_goes_on(void **state)
 {
 	struct world *w = world_create((struct s2_mm_config){ .inflight_entries = 1 });
 	struct s2_inflight_entry *entry;
@@ -273,34 +397,61 @@ static void an_update_that_looks_before_the_end_is_there_goes_on(void **state)
 	(void)state;
 	assert_int_equal(start_elsewhere(w, &inv, 0), 0);
 	entry = inv.entry;
-	atomic_store(&entry->end, 0);
+	make_unfilled(entry);
 	update_start(&up, w->vm, elsewhere_region(w));
 	/* For it to look; if it comes too late, it has nothing to look at. */
 	grace();
-	atomic_fetch_add(&entry->seq, 1);
+	end_pair(w, &inv);
 	assert_int_equal(update_finish(&up), 0);
 	assert_int_equal(world_destroy(w), 0);
 }
 
-/* Who comes between the claim and the end waits for the second. */
+/* Who comes between the claim and the range waits for the second. */
 static void an_update_that_looks_while_one_enters_waits_for_it(void **state)
 {
 	struct world *w = world_create((struct s2_mm_config){ .inflight_entries = 1 });
 	struct s2_inflight_entry *entry;
 	struct s2_invalidation inv;
 	struct update up = { 0 };
-	uint64_t end;
+	uint64_t word;
 
 	(void)state;
 	assert_int_equal(start_elsewhere(w, &inv, 0), 0);
 	entry = inv.entry;
-	end = atomic_exchange(&entry->end, 0);
+	word = entry->word;
+	make_unfilled(entry);
 	update_start(&up, w->vm, elsewhere_region(w));
 	assert_true(update_blocked(&up));
-	atomic_store(&entry->end, end);
+	__atomic_store_n(&entry->word, word, __ATOMIC_RELEASE);
 	assert_true(update_blocked(&up));
 	end_pair(w, &inv);
 	assert_int_equal(update_finish(&up), 0);
+	assert_int_equal(world_destroy(w), 0);
+}
+
+/* What a header inlines is the same protocol: a thread at home claims its range in one step. */
+static void a_pair_at_home_is_in_the_table_as_any_other(void **state)
+{
+	struct world *w = world_create((struct s2_mm_config){ 0 });
+	struct s2_inflight *table = &w->mm->inflight;
+	uint64_t hva = (uintptr_t)elsewhere_region(w).userspace_addr, start, end;
+	struct s2_inflight_entry *home = NULL;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		struct s2_invalidation inv;
+
+		assert_int_equal(start_elsewhere(w, &inv, 0), 0);
+		assert_true(!home || home == inv.entry);
+		home = inv.entry;
+		s2_inflight_range(&inv, &start, &end);
+		assert_int_equal(start, hva);
+		assert_int_equal(home->word, s2_inflight_word(start, end));
+		assert_true(s2_inflight_owned(table, start, end));
+		assert_false(s2_inflight_owned(table, end, end + PAGE));
+		end_pair(w, &inv);
+		assert_false(s2_inflight_covers(table, 0, UINT64_MAX));
+	}
 	assert_int_equal(world_destroy(w), 0);
 }
 
@@ -362,16 +513,22 @@ int main(void)
 		ON_TABLE(a_nested_pair_does_not_move_the_thread),
 		ON_TABLE(what_does_not_fit_overflows),
 		ON_TABLE(a_thread_owns_what_it_started_where_it_overlaps),
+		ON_TABLE(a_range_is_published_as_it_is),
 		ON_TABLE(a_thread_does_not_own_what_another_started),
+		ON_TABLE(what_is_borrowed_is_the_borrowers),
+		ON_TABLE(an_entry_keeps_its_owner),
 		ON_TABLE(a_range_is_covered_while_any_thread_invalidates_it),
 		ON_TABLE(a_grace_period_waits_for_those_in_flight_at_its_beginning),
 		ON_TABLE(a_grace_period_does_not_wait_for_the_next_occupant),
 		ON_TABLE(a_grace_period_waits_for_those_beyond_the_table),
 		ON_TABLE(an_empty_table_has_no_grace_period_to_wait_for),
-		ON_TABLE(a_grace_period_begun_before_the_end_is_there_passes),
-		ON_TABLE(who_asks_for_owned_before_the_end_is_there_gets_an_answer),
-		cmocka_unit_test(an_update_that_looks_before_the_end_is_there_goes_on),
+		ON_TABLE(a_grace_period_begun_before_the_range_is_there_passes),
+		ON_TABLE(who_asks_for_owned_before_the_range_is_there_gets_an_answer),
+		ON_TABLE(who_has_raised_the_sequence_has_left),
+		ON_TABLE(who_is_seen_leaving_is_waited_for_until_the_entry_is_free),
+		cmocka_unit_test(an_update_that_looks_before_the_range_is_there_goes_on),
 		cmocka_unit_test(an_update_that_looks_while_one_enters_waits_for_it),
+		cmocka_unit_test(a_pair_at_home_is_in_the_table_as_any_other),
 		ON_TABLE(an_entry_has_one_occupant_at_a_time),
 	};
 
