@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest memory for code that knows of no guest: the C library's qsort() sorts 32 MiB of it through
+ * Guest memory for code that knows of no guest: the C library's qsort() sorts 8 MiB of it through
  * plain pointers, while the pool it is in has room for a quarter and a second thread takes
  * pages away all the time. Then a bad pointer of the guest's is found out without a crash.
  */
@@ -14,8 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define GUEST_SIZE (UINT64_C(32) << 20)
-#define POOL_SIZE (UINT64_C(8) << 20)
+#define GUEST_SIZE (UINT64_C(8) << 20)
+#define POOL_SIZE (UINT64_C(2) << 20)
 #define NUMBERS (GUEST_SIZE / sizeof(uint64_t))
 
 static void check(int ret, const char *what)

@@ -55,6 +55,8 @@ static struct state state_of(struct small_vm *small)
 	/* A fault was taken, whatever became of it; and asking what is related flushes. */
 	state.stats.faults = 0;
 	state.stats.tlb_flushes = 0;
+	state.stats.invalidations = 0;
+	state.stats.elided = 0;
 	state.memslot_updates = mm_stats(small->mm).memslot_updates;
 	state.blocks = small->memory.blocks;
 	state.bytes = small->memory.bytes;

@@ -8,6 +8,7 @@
 #include "torture_work.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #define LONGEST_DELAY_NS 300000u
@@ -157,6 +158,13 @@ static void tier_destroy(struct s2_pool_tier *base)
 	inner->ops->destroy(inner);
 }
 
+static unsigned tier_room(struct s2_pool_tier *base)
+{
+	struct s2_pool_tier *inner = outer(base)->inner;
+
+	return inner->ops->room ? inner->ops->room(inner) : UINT_MAX;
+}
+
 /* As the inner one, with operations for many pages or without. */
 static const struct s2_pool_tier_ops ops_one = {
 	.name = "torture",
@@ -164,6 +172,7 @@ static const struct s2_pool_tier_ops ops_one = {
 	.load = tier_load,
 	.drop = tier_drop,
 	.destroy = tier_destroy,
+	.room = tier_room,
 };
 
 static const struct s2_pool_tier_ops ops_many = {
@@ -174,6 +183,7 @@ static const struct s2_pool_tier_ops ops_many = {
 	.destroy = tier_destroy,
 	.store_many = tier_store_many,
 	.load_many = tier_load_many,
+	.room = tier_room,
 };
 
 void torture_pool_tier_init(struct torture_pool_tier *tier, struct s2_pool_tier *inner,

@@ -70,7 +70,8 @@ struct s2_backing {
  *         the vCPU's caller gets to see. What it returns may be stale by then:
  *         the library throws it away if an invalidation overlapped.
  * @backing: where what fault() found at @addr comes from; pages that were found together follow
- *         each other there as well. Called with locks held, must not sleep. Returns 0 or a negative errno. NULL: there are no windows (window.h).
+ *         each other there as well. Called with locks held, must not sleep. Returns 0 or a
+ *         negative errno. NULL: there are no windows (window.h).
  */
 struct s2_provider_ops {
 	const char *name;

@@ -38,15 +38,21 @@ struct s2_pool_tier;
  * they are called for, as an access to it would; several threads call them at once.
  * A page is S2_PAGE_SIZE bytes.
  *
- * @store: keeps a copy of @page and sets *@slot, which names it from then on. -ENOSPC:
- *         full, the next tier is asked; after any other error as well, but that counts as
- *         one.
+ * @store: keeps a copy of @page and sets *@slot, which names it from then on. After any
+ *         error the next tier is asked. -ENOSPC: the tier is full, and seldom asked before
+ *         something is dropped from it: now and then, and before an access is -ENOMEM.
+ *         -E2BIG: not this page, as it does not compress, or is too large for what room is
+ *         left: @room would have to be *@slot, 1 to 255; it is not asked for it again before
+ *         that is so, or the page has changed. All others count as errors.
  * @load:  fills @page with what was stored; the slot stays. The pool has its own checksum:
  *         a tier that returns damaged bytes is found out.
  * @drop:  the slot is not needed any more; perhaps it never was.
  * @destroy: no slot is in use.
  * @store_many, @load_many: the same of @n pages at once, 1 to S2_POOL_BATCH; each page's
  *         answer is in @results. NULL: what is as well done one by one.
+ * @room:  how much a page may take that is stored now, in the tier's own units; 0: it is not
+ *         asked at all. Called often, and with locks held: does not sleep. NULL: -E2BIG is
+ *         for as long as the page does not change.
  */
 struct s2_pool_tier_ops {
 	const char *name;
@@ -58,6 +64,7 @@ struct s2_pool_tier_ops {
 			   uint64_t slots[], int results[]);
 	void (*load_many)(struct s2_pool_tier *tier, unsigned n, const uint64_t slots[],
 			  void *const pages[], int results[]);
+	unsigned (*room)(struct s2_pool_tier *tier);
 };
 
 #define S2_POOL_BATCH 64

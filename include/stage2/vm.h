@@ -113,6 +113,11 @@ S2_API int s2_vm_gfn_to_hva(struct s2_vm *vm, uint64_t gfn, uint64_t *hva);
 S2_API int s2_vm_get_dirty_log(struct s2_vm *vm, const struct kvm_dirty_log *log);
 S2_API int s2_vm_clear_dirty_log(struct s2_vm *vm, const struct kvm_clear_dirty_log *log);
 
+/*
+ * @elided is 0 under S2_GATE_ALWAYS; under the others a start() that is on its way is among them
+ * until it takes the lock. Under S2_GATE_RANGE one whose range holds memslots of other VMs between
+ * two of this VM's takes its mmu_lock more than once, and counts as so many.
+ */
 struct s2_vm_stats {
 	uint64_t faults;       /* faults taken by vCPUs, live and destroyed */
 	uint64_t fault_retries; /* times mmu_invalidate_retry sent one back */
@@ -120,6 +125,8 @@ struct s2_vm_stats {
 	uint64_t huge_mapped;  /* 2 MiB leaves now */
 	uint64_t tables;       /* table pages allocated now */
 	uint64_t tlb_flushes;  /* remote flushes that had a vCPU to wait for or not */
+	uint64_t invalidations; /* pairs started on its s2_mm since it was created */
+	uint64_t elided;       /* ... whose start() did not take this VM's mmu_lock */
 };
 
 /* -EINVAL: a NULL argument. May sleep for mmu_lock. Kernel: KVM_GET_STATS_FD. */

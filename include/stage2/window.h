@@ -65,9 +65,9 @@ S2_API void *s2_window_addr(const struct s2_window *window);
  * goes to the handler that was there before, with the signals blocked that it asked for; so does
  * one of a window that cannot be resolved, about which s2_window_error() tells. A handler that is
  * installed later has to pass on to this one what it does not know; or the function is called
- * again, and makes it the one that was there before (not one that passes on to this one, which
- * would have no end). If this one's is in place, that does nothing. -ENOMEM; -errno of
- * sigaction(2). Does not sleep beyond allocating.
+ * again, and makes it the one that was there before. It may be both: what it passes on then goes
+ * to those that were there before it. If this one's is in place, nothing happens. -ENOSPC: eight
+ * handlers, each different from the others, were there before; -errno of sigaction(2). May sleep.
  */
 S2_API int s2_window_handle_signals(void);
 

@@ -37,6 +37,12 @@ static inline uintptr_t s2_thread_self(void)
 	return (uintptr_t)__builtin_thread_pointer();
 }
 
+/* To spread threads by: they differ by a stack at least, and not in their lower bits. */
+static inline uint32_t s2_thread_hash(void)
+{
+	return (uint32_t)(s2_thread_self() * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+}
+
 /*
  * Of the context of a SIGSEGV: was it to read, to write, or to execute? Processors that do
  * not tell us are S2_FAULT_UNKNOWN.

@@ -72,6 +72,7 @@
 	X(MIGRATE_COPIES_EARLY, "pool: a page is copied to another frame while guests write")      \
 	X(SPLIT_FORGOTTEN, "pool: a 2 MiB leaf comes back over a page that was taken away")        \
 	X(REGION_NOT_AWAITED, "pool: an unmap does not wait for who is at work on the pages")      \
+	X(FULL_AS_OF_NOW, "pool: a tier stays full though a slot of it was dropped meanwhile")     \
 	X(FREE_FRAME_OVERLOOKED, "pool: caches are looked at one by one for a free frame")         \
 	X(WINDOW_ZAP_KEEPS_MAPPING, "window: a page that is zapped stays mapped")                  \
 	X(WINDOW_AGE_KEEPS_MAPPING, "window: a page stays mapped without its accessed bit")        \

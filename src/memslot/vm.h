@@ -112,11 +112,13 @@ struct s2_vm {
 	bool tlbs_dirty; /* SPTEs were zapped whose flush has yet to be waited for */
 	struct s2_guest *guests;
 	struct s2_window *windows;
+	uint64_t invalidations; /* whose start() took mmu_lock: here, where it writes anyway */
 
 	/* Statistics. Leaves that came are counted by vCPU, those that went here. */
 	uint64_t leaves_gone[2] __attribute__((aligned(64)));
 	_Atomic uint64_t nr_tables;
 	uint64_t tlb_flushes;
+	uint64_t invalidations_before; /* the s2_mm's, when this VM was created */
 	struct s2_fault_counts past; /* of vCPUs that are gone */
 
 	struct s2_mutex slots_lock __attribute__((aligned(64)));

@@ -53,29 +53,39 @@
 
 #define HUGE_PAGES (UINT64_C(1) << (S2_HUGE_SHIFT - S2_PAGE_SHIFT))
 
-/* What a fault needs of a memslot, copied out of the RCU section. */
-struct s2_target {
-	uint64_t hva;     /* of the page */
-	uint64_t low;     /* the memslot's, both ends */
+/*
+ * One try of a fault, and what it has looked up with no lock held.
+ *
+ * @seq:   the sequence from before that.
+ * @hva:   of the page; @low, @high: both ends of the memslot, and @readonly, copied out of the
+ *         RCU section.
+ * @error: the provider's, if there is no @page.
+ */
+struct s2_try {
+	uint64_t gfn;
+	unsigned access;
+	uint32_t seq;
+	uint64_t hva;
+	uint64_t low;
 	uint64_t high;
 	bool readonly;
+	int error;
+	struct s2_page page;
 };
 
-static int find_target(struct s2_vm *vm, uint64_t gfn, unsigned access, struct s2_target *target)
+static int find_memslot(struct s2_vm *vm, struct s2_try *try)
 {
 	struct s2_memslot *slot;
 	int ret = -ENXIO;
 
 	s2_rcu_read_lock();
-	slot = s2_gfn_to_memslot(vm, gfn);
+	slot = s2_gfn_to_memslot(vm, try->gfn);
 	if (slot) {
-		*target = (struct s2_target){
-			.hva = s2_memslot_gfn_to_hva(slot, gfn),
-			.low = slot->hva,
-			.high = s2_memslot_hva_end(slot),
-			.readonly = s2_memslot_readonly(slot),
-		};
-		ret = target->readonly && access == S2_ACCESS_WRITE ? -EROFS : 0;
+		try->hva = s2_memslot_gfn_to_hva(slot, try->gfn);
+		try->low = slot->hva;
+		try->high = s2_memslot_hva_end(slot);
+		try->readonly = s2_memslot_readonly(slot);
+		ret = try->readonly && try->access == S2_ACCESS_WRITE ? -EROFS : 0;
 	}
 	s2_rcu_read_unlock();
 	return ret;
@@ -142,17 +152,15 @@ static int await_invalidation(struct s2_vm *vm, uint64_t hva)
 }
 
 /* The same page under the same memslot as before, and nothing happened to it meanwhile? */
-static struct s2_memslot *still_valid(struct s2_vm *vm, uint64_t gfn,
-				      const struct s2_target *target, uint32_t seq)
+static struct s2_memslot *still_valid(struct s2_vm *vm, const struct s2_try *try)
 {
-	struct s2_memslot *slot = s2_gfn_to_memslot(vm, gfn);
+	struct s2_memslot *slot = s2_gfn_to_memslot(vm, try->gfn);
 
 	S2_ASSERT_MMU_LOCK(&vm->mmu_lock);
-	if (!slot || s2_memslot_gfn_to_hva(slot, gfn) != target->hva || slot->hva != target->low ||
-	    s2_memslot_hva_end(slot) != target->high ||
-	    s2_memslot_readonly(slot) != target->readonly)
+	if (!slot || s2_memslot_gfn_to_hva(slot, try->gfn) != try->hva || slot->hva != try->low ||
+	    s2_memslot_hva_end(slot) != try->high || s2_memslot_readonly(slot) != try->readonly)
 		return NULL;
-	return s2_mmu_invalidate_retry(vm, seq, target->hva) ? NULL : slot;
+	return s2_mmu_invalidate_retry(vm, try->seq, try->hva) ? NULL : slot;
 }
 
 /*
@@ -205,11 +213,11 @@ static uint64_t count_after(const struct s2_memslot *slot, uint64_t gfn, const s
 	return n;
 }
 
-static struct s2_mapping make_mapping(const struct s2_memslot *slot, uint64_t gfn,
-				      const struct s2_page *page, unsigned access)
+static struct s2_mapping make_mapping(const struct s2_memslot *slot, const struct s2_try *try)
 {
-	uint64_t in_page = s2_memslot_gfn_to_hva(slot, gfn) & ((UINT64_C(1) << page->shift) - 1);
-	uint64_t spte = (uintptr_t)page->addr | spte_flags(slot, page->writable, access);
+	const struct s2_page *page = &try->page;
+	uint64_t gfn = try->gfn, in_page = try->hva & ((UINT64_C(1) << page->shift) - 1);
+	uint64_t spte = (uintptr_t)page->addr | spte_flags(slot, page->writable, try->access);
 
 	if (fits_huge(slot, gfn, page))
 		return (struct s2_mapping){
@@ -263,9 +271,9 @@ static int install_in_table(struct s2_vm *vm, struct s2_fault_state *state, uint
 }
 
 static int install(struct s2_vm *vm, struct s2_fault_state *state, const struct s2_memslot *slot,
-		   uint64_t gfn, const struct s2_page *page, unsigned access)
+		   const struct s2_try *try)
 {
-	struct s2_mapping mapping = make_mapping(slot, gfn, page, access);
+	struct s2_mapping mapping = make_mapping(slot, try);
 	bool dirty = mapping.spte & S2_SPTE_DIRTY;
 	int ret;
 
@@ -275,12 +283,12 @@ static int install(struct s2_vm *vm, struct s2_fault_state *state, const struct 
 	 * and a log that is only copied takes no mmu_lock that would wait for us.
 	 */
 	if (dirty && !S2_MUTANT(DIRTY_AFTER_SPTE))
-		s2_memslot_mark_dirty(slot, gfn);
-	ret = state->window ? s2_window_install(state->window, gfn, &mapping) :
-			      install_in_table(vm, state, gfn, &mapping);
+		s2_memslot_mark_dirty(slot, try->gfn);
+	ret = state->window ? s2_window_install(state->window, try->gfn, &mapping) :
+			      install_in_table(vm, state, try->gfn, &mapping);
 	s2_schedule_point(S2_STEP_FAULT_INSTALLED);
 	if (!ret && dirty && S2_MUTANT(DIRTY_AFTER_SPTE))
-		s2_memslot_mark_dirty(slot, gfn);
+		s2_memslot_mark_dirty(slot, try->gfn);
 	return ret;
 }
 
@@ -299,12 +307,19 @@ static void make_way(struct s2_vm *vm, uint64_t gfn)
 	s2_table_free_list(unhooked, &vm->mm->allocator);
 }
 
-/* Maps @page, or with NULL only finds out whether the provider's error still counts. */
-static int map_locked(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn,
-		      unsigned access, const struct s2_target *target, uint32_t seq,
-		      const struct s2_page *page)
+/* A mutant's: between the check and the mapping anything may happen. */
+static void drop_mmu_lock_once(struct s2_vm *vm, struct s2_brlock_reader *reader)
 {
-	const struct s2_memslot *slot = still_valid(vm, gfn, target, seq);
+	s2_read_unlock(&vm->mmu_lock, reader);
+	s2_schedule_point(S2_STEP_FAULT_CHECKED);
+	s2_read_lock(&vm->mmu_lock, reader);
+}
+
+/* Maps the page, or without one only finds out whether the provider's error still counts. */
+static int map_checked(struct s2_vm *vm, struct s2_fault_state *state, const struct s2_try *try,
+		       struct s2_brlock_reader *reader)
+{
+	const struct s2_memslot *slot = still_valid(vm, try);
 
 	S2_ASSERT_MMU_LOCK(&vm->mmu_lock);
 	s2_schedule_point(S2_STEP_FAULT_CHECKED);
@@ -312,52 +327,48 @@ static int map_locked(struct s2_vm *vm, struct s2_fault_state *state, uint64_t g
 		return RETRY;
 	if (atomic_load_explicit(&vm->mm->released, memory_order_relaxed))
 		return -EFAULT;
-	return page ? install(vm, state, slot, gfn, page, access) : 0;
+	if (try->error)
+		return 0;
+	if (state->window && S2_MUTANT(WINDOW_MAPPED_UNLOCKED))
+		drop_mmu_lock_once(vm, reader);
+	return install(vm, state, slot, try);
 }
 
-/* A mutant: the check was made under mmu_lock, the mapping is not. */
-static int install_late(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn,
-			unsigned access, const struct s2_page *page)
+static int map_locked(struct s2_vm *vm, struct s2_fault_state *state, const struct s2_try *try,
+		      struct s2_brlock_reader *reader)
 {
-	const struct s2_memslot *slot;
-	int ret = RETRY;
-
-	s2_schedule_point(S2_STEP_FAULT_CHECKED);
-	s2_rcu_read_lock();
-	slot = s2_gfn_to_memslot(vm, gfn);
-	if (slot)
-		ret = install(vm, state, slot, gfn, page, access);
-	s2_rcu_read_unlock();
-	return ret;
-}
-
-static int map_page(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn, unsigned access,
-		    const struct s2_target *target, uint32_t seq, const struct s2_page *page)
-{
-	struct s2_window_reader *of_window =
-		state->window ? s2_window_reader_get(state->window) : NULL;
-	struct s2_brlock_reader *reader = of_window ? &of_window->reader : &state->reader;
-	uint64_t mappings = of_window ? s2_windows_mappings(vm->mm) : 0;
-	bool late = of_window && page && S2_MUTANT(WINDOW_MAPPED_UNLOCKED);
 	int ret;
 
 	s2_read_lock(&vm->mmu_lock, reader);
 	s2_rcu_read_lock();
-	ret = map_locked(vm, state, gfn, access, target, seq, late ? NULL : page);
+	ret = map_checked(vm, state, try, reader);
 	s2_rcu_read_unlock();
 	s2_read_unlock(&vm->mmu_lock, reader);
-	if (late && !ret)
-		ret = install_late(vm, state, gfn, access, page);
-	if (of_window)
-		s2_window_reader_put(of_window);
-	count_spare(state);
-	if (ret == -EBUSY) {
-		make_way(vm, gfn);
-		ret = RETRY;
-	} else if (ret == -ENOSPC) {
-		ret = s2_windows_make_room(vm->mm, mappings) ? RETRY : -ENOMEM;
-	}
 	return ret;
+}
+
+static int map_in_window(struct s2_vm *vm, struct s2_fault_state *state, const struct s2_try *try)
+{
+	struct s2_window_reader *reader = s2_window_reader_get(state->window);
+	uint64_t mappings = s2_windows_mappings(vm->mm);
+	int ret = map_locked(vm, state, try, &reader->reader);
+
+	s2_window_reader_put(reader);
+	if (ret == -ENOSPC)
+		ret = s2_windows_make_room(vm->mm, mappings) ? RETRY : -ENOMEM;
+	return ret;
+}
+
+static int map_page(struct s2_vm *vm, struct s2_fault_state *state, const struct s2_try *try)
+{
+	int ret = state->window ? map_in_window(vm, state, try) :
+				  map_locked(vm, state, try, &state->reader);
+
+	count_spare(state);
+	if (ret != -EBUSY)
+		return ret;
+	make_way(vm, try->gfn);
+	return RETRY;
 }
 
 /* A provider is a stranger's code: what it says goes into SPTEs only if it can be true. */
@@ -367,13 +378,10 @@ static bool sound_page(const struct s2_page *page)
 	       !((uintptr_t)page->addr & ((UINT64_C(1) << page->shift) - 1));
 }
 
-/* One try. */
-static int try_fault(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn, unsigned access)
+/* All that may take long, or call a stranger: before mmu_lock. */
+static int look_up(struct s2_vm *vm, struct s2_fault_state *state, struct s2_try *try)
 {
-	struct s2_target target;
-	struct s2_page page;
-	uint32_t seq;
-	int ret, error;
+	int ret;
 
 	/*
 	 * Acquire: memslot and page are looked up after the sequence is read. Pairs
@@ -381,26 +389,37 @@ static int try_fault(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gf
 	 * leaves the gfn index, before the sequence is raised, under the mmu_lock that
 	 * we take before we compare.
 	 */
-	seq = atomic_load_explicit(&vm->mmu_invalidate_seq, memory_order_acquire);
+	try->seq = atomic_load_explicit(&vm->mmu_invalidate_seq, memory_order_acquire);
 	s2_schedule_point(S2_STEP_FAULT_SEQUENCE);
-	ret = find_target(vm, gfn, access, &target);
+	ret = find_memslot(vm, try);
 	s2_schedule_point(S2_STEP_FAULT_LOOKED_UP);
 	if (!ret)
-		ret = await_invalidation(vm, target.hva);
+		ret = await_invalidation(vm, try->hva);
 	s2_schedule_point(S2_STEP_FAULT_AWAITED);
 	if (!ret)
 		ret = top_up(state, &vm->mm->allocator);
 	if (ret)
 		return ret;
-	error = vm->mm->provider->fault(vm->mm->provider_ctx, target.hva, access, &page);
-	if (!error && !sound_page(&page))
-		error = -EFAULT;
+	try->error = vm->mm->provider->fault(vm->mm->provider_ctx, try->hva, try->access,
+					     &try->page);
+	if (!try->error && !sound_page(&try->page))
+		try->error = -EFAULT;
 	s2_schedule_point(S2_STEP_FAULT_PAGE);
-	if (error && S2_MUTANT(ERROR_NOT_RETRIED))
-		return error;
+	return 0;
+}
+
+static int try_fault(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn, unsigned access)
+{
+	struct s2_try try = { .gfn = gfn, .access = access };
+	int ret = look_up(vm, state, &try);
+
+	if (ret)
+		return ret;
+	if (try.error && S2_MUTANT(ERROR_NOT_RETRIED))
+		return try.error;
 	/* A page that was not there because it was being replaced is no error: same check. */
-	ret = map_page(vm, state, gfn, access, &target, seq, error ? NULL : &page);
-	return ret ? ret : error;
+	ret = map_page(vm, state, &try);
+	return ret ? ret : try.error;
 }
 
 int s2_mmu_fault(struct s2_vm *vm, struct s2_fault_state *state, uint64_t gfn, unsigned access)

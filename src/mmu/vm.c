@@ -81,6 +81,7 @@ static bool waits_for_invalidations(const struct s2_mm *mm)
 int s2_vm_create(struct s2_mm *mm, const struct s2_vm_config *config, struct s2_vm **vm)
 {
 	static const struct s2_vm_config defaults;
+	struct s2_mm_stats stats;
 	struct s2_vm *new;
 
 	config = config ? config : &defaults;
@@ -100,6 +101,8 @@ int s2_vm_create(struct s2_mm *mm, const struct s2_vm_config *config, struct s2_
 	s2_mm_reclaim(mm);
 	if (waits_for_invalidations(mm))
 		s2_inflight_wait(&mm->inflight, 0, UINT64_MAX);
+	s2_mm_get_stats(mm, &stats);
+	new->invalidations_before = stats.invalidations;
 	*vm = new;
 	return 0;
 }

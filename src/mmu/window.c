@@ -112,22 +112,6 @@ static int map_void(struct s2_window *window, uint64_t page, uint64_t n)
 	return map(window, page, n, PROT_NONE, S2_WINDOW_VOID, &nothing);
 }
 
-/*
- * @n pages that share a mapping, the first of which is @mapping. Not populated: that takes the
- * process's mmap_lock once more, the access that is waiting does not.
- */
-static int map_pages(struct s2_window *window, uint64_t page, uint64_t n, uint64_t mapping)
-{
-	struct s2_mm *mm = window->vm->mm;
-	struct s2_backing backing;
-	int ret = mm->provider->backing(mm->provider_ctx, (void *)s2_spte_addr(mapping), &backing);
-
-	if (ret)
-		return ret;
-	return map(window, page, n, protection(mapping), backing.fd < 0 ? S2_WINDOW_VOID : MAP_SHARED,
-		   &backing);
-}
-
 static int protect_pages(struct s2_window *window, uint64_t page, uint64_t n, int prot)
 {
 	return mprotect(addr_of(window, page), n << S2_PAGE_SHIFT, prot) ? -errno : 0;
@@ -325,7 +309,12 @@ static void choose_pages(const struct s2_window *window, struct s2_window_fault 
 	fault->end = end;
 }
 
-static int change_mapping(struct s2_window *window, const struct s2_window_fault *fault)
+/*
+ * @backing: where the first page comes from. Nothing is populated: that takes the process's
+ * mmap_lock once more, the access that is waiting does not.
+ */
+static int change_mapping(struct s2_window *window, const struct s2_window_fault *fault,
+			  const struct s2_backing *backing)
 {
 	uint64_t mapping = mapping_of(new_spte(fault, fault->first)), n = fault->end - fault->first;
 	int ret;
@@ -339,7 +328,8 @@ static int change_mapping(struct s2_window *window, const struct s2_window_fault
 	if (n == 1 && same_place(window, fault, fault->page))
 		ret = protect_pages(window, fault->page, n, protection(mapping));
 	else
-		ret = map_pages(window, fault->first, n, mapping);
+		ret = map(window, fault->first, n, protection(mapping),
+			  backing->fd < 0 ? S2_WINDOW_VOID : MAP_SHARED, backing);
 	return ret == -ENOMEM ? -ENOSPC : ret;
 }
 
@@ -367,11 +357,6 @@ static int install_locked(struct s2_window *window, struct s2_window_fault *faul
 		return -ENOSPC;
 	if (s2_spte_present(old) && !same_place(window, fault, fault->page))
 		return -EBUSY;
-	ret = mm->provider->backing(mm->provider_ctx, (void *)s2_spte_addr(fault->spte), &backing);
-	if (ret)
-		return ret;
-	if (backing.fd < 0)
-		fault->spte |= S2_SPTE_ZERO;
 	/* A fault before this one may have made it writable, which this one does not ask for. */
 	if (old & ~fault->spte & S2_SPTE_WRITABLE) {
 		fault->spte |= S2_SPTE_WRITABLE;
@@ -379,7 +364,13 @@ static int install_locked(struct s2_window *window, struct s2_window_fault *faul
 		fault->end = fault->page + 1;
 	}
 	choose_pages(window, fault);
-	ret = change_mapping(window, fault);
+	ret = mm->provider->backing(mm->provider_ctx,
+				    (void *)s2_spte_addr(new_spte(fault, fault->first)), &backing);
+	if (ret)
+		return ret;
+	if (backing.fd < 0)
+		fault->spte |= S2_SPTE_ZERO;
+	ret = change_mapping(window, fault, &backing);
 	if (!ret)
 		s2_count(&window->counts.leaves_made[0], set_sptes(window, fault));
 	return ret;
@@ -406,9 +397,7 @@ int s2_window_install(struct s2_window *window, uint64_t gfn, const struct s2_ma
 /* One that nobody uses, from the thread's own on; or its own, when that comes free. */
 struct s2_window_reader *s2_window_reader_get(struct s2_window *window)
 {
-	/* Threads' addresses differ by a stack at least. */
-	unsigned own = (unsigned)((s2_thread_self() * UINT64_C(0x9e3779b97f4a7c15)) >> 32) %
-		       S2_WINDOW_READERS;
+	unsigned own = s2_thread_hash() % S2_WINDOW_READERS;
 
 	for (unsigned i = 0; i < S2_WINDOW_READERS; i++) {
 		struct s2_window_reader *reader = &window->readers[(own + i) % S2_WINDOW_READERS];

@@ -228,6 +228,7 @@ static bool unmap_gfn_range(struct s2_vm *vm, const struct s2_gfn_range *range)
 
 static void invalidate_begin(struct s2_vm *vm, uint64_t start, uint64_t end)
 {
+	vm->invalidations++;
 	s2_mmu_invalidate_begin(vm, start, end);
 }
 
@@ -242,6 +243,7 @@ static void invalidate_undo(struct s2_vm *vm, uint64_t start, uint64_t end)
 {
 	(void)start;
 	(void)end;
+	vm->invalidations--;
 	s2_mmu_invalidate_undo(vm);
 }
 

@@ -87,6 +87,14 @@ static void take_out(struct s2_blob_arena *a, uint32_t index)
 		a->not_empty &= ~(UINT64_C(1) << list);
 }
 
+/* With the lock held, after changes of the lists. */
+static void tell_room(struct s2_blob_arena *a)
+{
+	unsigned room = a->not_empty ? 64 - (unsigned)__builtin_clzll(a->not_empty) : 0;
+
+	atomic_store_explicit(&a->room, room, memory_order_relaxed);
+}
+
 int s2_blob_arena_init(struct s2_blob_arena *a, uint64_t size)
 {
 	uint32_t granules = size / S2_BLOB_GRANULE;
@@ -105,6 +113,7 @@ int s2_blob_arena_init(struct s2_blob_arena *a, uint64_t size)
 	/* Not a spinlock: the first touch of a page of the mapping is made under it. */
 	s2_mutex_init(&a->lock, S2_RANK_INTERNAL);
 	insert(a, 0, a->nr_granules);
+	tell_room(a);
 	return 0;
 }
 
@@ -134,13 +143,13 @@ static uint32_t take(struct s2_blob_arena *a, uint32_t granules)
 
 struct s2_blob *s2_blob_alloc(struct s2_blob_arena *a, size_t length, uint64_t *slot)
 {
-	size_t bytes = offsetof(struct s2_blob, data) + length;
-	uint32_t granules = (bytes + S2_BLOB_GRANULE - 1) / S2_BLOB_GRANULE;
+	uint32_t granules = s2_blob_granules(length);
 	struct s2_blob *blob = NULL;
 	uint32_t index;
 
 	s2_mutex_lock(&a->lock);
 	index = take(a, granules);
+	tell_room(a);
 	if (index != NONE) {
 		blob = block_at(a, index);
 		blob->granules = granules;
@@ -181,5 +190,6 @@ void s2_blob_free(struct s2_blob_arena *a, uint64_t slot)
 	s2_mutex_lock(&a->lock);
 	if (s2_blob_find(a, slot))
 		give_back(a, slot);
+	tell_room(a);
 	s2_mutex_unlock(&a->lock);
 }

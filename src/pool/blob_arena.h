@@ -49,6 +49,8 @@ struct s2_blob_arena {
 	uint32_t nr_granules;
 	uint32_t used; /* granules that hold blobs; lock */
 
+	_Atomic unsigned room; /* granules of the largest free block, up to S2_BLOB_SMALL; lock */
+
 	/* Bit i: free[i] is not empty. It lists blocks of i + 1 granules, the last one larger ones. */
 	uint64_t not_empty;
 	uint32_t free[S2_BLOB_SMALL];
@@ -60,6 +62,18 @@ void s2_blob_arena_destroy(struct s2_blob_arena *arena);
 
 /* A blob for @length bytes, up to S2_BLOB_MAX; NULL: there is no room. Any thread. */
 struct s2_blob *s2_blob_alloc(struct s2_blob_arena *arena, size_t length, uint64_t *slot);
+
+/* How many granules a blob of @length bytes takes. */
+static inline uint32_t s2_blob_granules(size_t length)
+{
+	return (offsetof(struct s2_blob, data) + length + S2_BLOB_GRANULE - 1) / S2_BLOB_GRANULE;
+}
+
+/* The most granules that a blob would find free now. */
+static inline unsigned s2_blob_room(const struct s2_blob_arena *arena)
+{
+	return atomic_load_explicit(&arena->room, memory_order_relaxed);
+}
 
 /* The blob that begins at @slot, which may be any number; NULL if none does. */
 struct s2_blob *s2_blob_find(struct s2_blob_arena *arena, uint64_t slot);

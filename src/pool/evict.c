@@ -109,6 +109,27 @@ bool s2_pool_second_chance(struct s2_pool *pool, uint32_t frame, uint64_t owner)
 	return true;
 }
 
+static bool has_lock(struct s2_pool_page *page)
+{
+	return atomic_load_explicit(&page->word, memory_order_relaxed) & S2_POOL_LOCKED;
+}
+
+bool s2_pool_is_locked(struct s2_pool *pool, uint64_t owner)
+{
+	uint32_t nr = s2_frame_shared_index(owner);
+	struct s2_pool_region *region;
+	bool locked;
+
+	if (s2_frame_is_shared(owner))
+		return has_lock(&s2_pool_shared_at(&pool->shared, nr)->page);
+	region = s2_pool_region_get(pool, owner);
+	if (!region)
+		return true;
+	locked = has_lock(s2_pool_page_at(region, owner));
+	s2_pool_region_put(region);
+	return locked;
+}
+
 bool s2_pool_lock_victim(struct s2_pool *pool, uint32_t frame, uint64_t hva,
 			 struct s2_pool_victim *victim)
 {

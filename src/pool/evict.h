@@ -8,9 +8,10 @@
 /*
  * EVICTED: the frame is the caller's, in transit, and its memcg not charged for it.
  * BUSY:    somebody is at work on it, and it may come free without us.
+ * IN_USE:  no tier would take it, but somebody is at work on it, who may discard it.
  * KEPT:    it is wanted, or no tier would take it.
  */
-enum s2_pool_outcome { S2_POOL_EVICTED, S2_POOL_BUSY, S2_POOL_KEPT };
+enum s2_pool_outcome { S2_POOL_EVICTED, S2_POOL_BUSY, S2_POOL_IN_USE, S2_POOL_KEPT };
 
 /*
  * So many rounds find all that is not in use: the first may find that each page was asked
@@ -30,6 +31,9 @@ bool s2_pool_second_chance(struct s2_pool *pool, uint32_t frame, uint64_t owner)
 /* Is any page of a frame young? All are looked at, and so @look may clear what it finds. */
 bool s2_pool_any_young(struct s2_pool *pool, uint64_t owner,
 		       bool (*look)(struct s2_mm *mm, uint64_t hva));
+
+/* Was anybody at work on the page just now? */
+bool s2_pool_is_locked(struct s2_pool *pool, uint64_t owner);
 
 /* The page that has a frame, locked, if it still is the one at @hva; its region is kept. */
 bool s2_pool_lock_victim(struct s2_pool *pool, uint32_t frame, uint64_t hva,

@@ -77,36 +77,39 @@ static int reserve_addresses(struct s2_pool_frames *frames)
 
 static void unmap_memory(struct s2_pool_frames *frames)
 {
-	close(frames->fd);
+	if (frames->fd >= 0)
+		close(frames->fd);
 	munmap(frames->memory, S2_PAGE_SIZE + blocks_size(frames));
 }
 
 /*
  * Huge pages that the host has set apart, if they are enough for all of it; otherwise
- * those that it makes of shared memory as it can, if it is allowed to.
+ * those that it makes of shared memory as it can, if it is allowed to. @fd is an error if
+ * there is none.
  */
+static void open_file(struct s2_pool_frames *frames, bool huge_pages)
+{
+	frames->fd = huge_pages ? create_file(blocks_size(frames), true) : -1;
+	frames->whole_blocks = frames->fd >= 0;
+	if (frames->fd < 0)
+		frames->fd = create_file((size_t)frames->nr << S2_PAGE_SHIFT, false);
+}
+
 static int map_file(struct s2_pool_frames *frames, bool huge_pages)
 {
 	size_t size = blocks_size(frames);
 	char *blocks = s2_pool_frame_addr(frames, 1);
-	int fd = -1, ret = 0;
 
+	if (frames->fd < 0)
+		return frames->fd;
+	/* The zero frame is not even ours to write to. */
+	if (mprotect(frames->memory, S2_PAGE_SIZE, PROT_READ) ||
+	    mmap(blocks, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, frames->fd, 0) ==
+		    MAP_FAILED)
+		return -errno;
 	if (huge_pages)
-		fd = create_file(size, true);
-	frames->whole_blocks = fd >= 0;
-	if (fd < 0)
-		fd = create_file((size_t)frames->nr << S2_PAGE_SHIFT, false);
-	if (fd < 0)
-		return fd;
-	if (mmap(blocks, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
-		ret = -errno;
-	else if (huge_pages)
 		madvise(blocks, size, MADV_HUGEPAGE);
-	if (ret)
-		close(fd);
-	else
-		frames->fd = fd;
-	return ret;
+	return 0;
 }
 
 static int map_memory(struct s2_pool_frames *frames, bool huge_pages)
@@ -115,12 +118,10 @@ static int map_memory(struct s2_pool_frames *frames, bool huge_pages)
 
 	if (ret)
 		return ret;
-	/* The zero frame is not even ours to write to. */
-	ret = mprotect(frames->memory, S2_PAGE_SIZE, PROT_READ) ? -errno : 0;
-	if (!ret)
-		ret = map_file(frames, huge_pages);
+	open_file(frames, huge_pages);
+	ret = map_file(frames, huge_pages);
 	if (ret)
-		munmap(frames->memory, S2_PAGE_SIZE + blocks_size(frames));
+		unmap_memory(frames);
 	return ret;
 }
 

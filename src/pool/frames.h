@@ -60,11 +60,13 @@ static inline uint32_t s2_frame_shared_index(uint64_t owner)
 _Static_assert(S2_POOL_AGES == S2_FRAME_AGE_MASK + 1, "an age fits");
 
 /*
- * @owner: see above; read without a lock, and so a hint until the page is locked and
- *         found to have the frame.
+ * @owner:   see above; read without a lock, and so a hint until the page is locked and
+ *           found to have the frame.
+ * @refused: what tiers have said to contents that are, or were, in the frame (room.h).
  */
 struct s2_pool_frame {
 	_Atomic uint64_t owner;
+	_Atomic uint64_t refused;
 	_Atomic uint32_t use;
 };
 

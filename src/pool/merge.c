@@ -31,10 +31,10 @@
 #include "base/guest_mode.h"
 #include "base/mutant.h"
 #include "pool/merge_table.h"
+#include "pool/page_digest.h"
 
 #include <errno.h>
 #include <string.h>
-#include <xxhash.h>
 
 /*
  * As max_page_sharing of ksmd: who takes the frame away makes an invalidation for each that
@@ -63,13 +63,10 @@ struct mergeable {
 	uint32_t frame;
 };
 
-/*
- * Guests may be writing, and then it is the digest of some mixture, which is good for a
- * hint. The library function is not built with our sanitizers, which need not tell.
- */
+/* A hint. */
 static uint64_t digest_of(struct s2_pool *pool, uint32_t frame)
 {
-	return XXH3_64bits(s2_pool_frame_addr(&pool->frames, frame), S2_PAGE_SIZE);
+	return s2_page_digest(s2_pool_frame_addr(&pool->frames, frame));
 }
 
 /* 0 is for pages that have not been seen. */

@@ -119,13 +119,13 @@ void s2_pool_destroy(struct s2_pool *pool)
 {
 	struct s2_allocator a;
 	struct s2_itree_iter it;
-	struct s2_itree_node *root;
+	const struct s2_itree_node *root;
 	struct s2_memcg *memcg;
 
 	if (!pool)
 		return;
 	s2_pool_stop_kswapd(pool);
-	while ((root = atomic_load_explicit(&pool->root, memory_order_relaxed))) {
+	while ((root = s2_rcu_itree_root(&pool->regions))) {
 		s2_itree_iter_init(&it, root, 0, UINT64_MAX);
 		s2_pool_unmap(pool, s2_itree_iter_next(&it)->start);
 	}
@@ -137,7 +137,6 @@ void s2_pool_destroy(struct s2_pool *pool)
 		pool->tiers[i]->ops->destroy(pool->tiers[i]);
 	s2_pool_merge_destroy(pool);
 	s2_pool_shared_destroy(pool);
-	s2_itree_reserve_drain(&pool->nodes, &a);
 	s2_pool_frames_free(&pool->frames, &a);
 	s2_free(&a, pool);
 }

@@ -7,8 +7,8 @@
 #define S2_POOL_POOL_H
 
 #include "base/futex.h"
-#include "base/itree.h"
 #include "base/lock.h"
+#include "base/rcu_itree.h"
 #include "pool/frames.h"
 #include "pool/page.h"
 #include "pool/shared.h"
@@ -110,10 +110,20 @@ struct s2_pool_region {
 };
 
 /*
- * @root:         of the regions by hva; readers are in RCU sections, and take a reference.
- * @regions_lock: protects the changing of @root, @nodes, @next_hva, @memcgs and the memcgs' lists.
- * @nodes:        for the updates of @root. A removal takes no more than it gives back, so
- *                that what a mapping leaves there is enough for an unmapping.
+ * What is known of the room in a tier (room.c).
+ * @drops: how many there have been.
+ * @full:  as of how many of them it was full, and one more; 0: it was not.
+ * @past:  how many pages went past it because of that.
+ */
+struct s2_pool_tier_room {
+	_Atomic uint64_t drops;
+	_Atomic uint64_t full;
+	_Atomic uint32_t past;
+};
+
+/*
+ * @regions:      by hva; readers are in RCU sections, and take a reference.
+ * @regions_lock: protects the changing of @regions, @next_hva, @memcgs and the memcgs' lists.
  * @memcg:        of the regions that were mapped without one.
  * @aging_lock:   one step of the clock at a time; @compact_lock: one compaction.
  */
@@ -128,9 +138,8 @@ struct s2_pool {
 	unsigned read_ahead;
 	struct s2_pool_frames frames;
 	struct s2_pool_shared_table shared;
-	_Atomic(struct s2_itree_node *) root;
+	struct s2_rcu_itree regions;
 	struct s2_mutex regions_lock;
-	struct s2_itree_reserve nodes;
 	uint64_t next_hva;
 	_Atomic(struct s2_memcg *) memcgs;
 	struct s2_memcg memcg;
@@ -139,6 +148,7 @@ struct s2_pool {
 	struct s2_mutex oom_lock;
 	struct s2_pool_counts counts;
 	_Atomic uint64_t tier_pages[S2_POOL_TIERS];
+	struct s2_pool_tier_room room[S2_POOL_TIERS];
 	_Atomic uint64_t shared_frames;
 	_Atomic uint64_t oom_kills;
 	struct s2_pool_kswapd *kswapd; /* NULL: none */

@@ -5,6 +5,7 @@
  */
 #include "pool/evict.h"
 #include "pool/monotonic.h"
+#include "pool/room.h"
 
 #include <errno.h>
 
@@ -49,6 +50,32 @@ static void put_hand(_Atomic uint32_t *hand, bool mercy, uint64_t at)
 		atomic_store_explicit(hand, (uint32_t)at + 1, memory_order_relaxed);
 }
 
+/*
+ * What a look around has found. @busy: pages that may be had later. @locked: such that cannot
+ * go, unless who is at work on them discards them.
+ */
+struct look {
+	bool busy;
+	bool locked;
+};
+
+static void see(struct look *look, enum s2_pool_outcome outcome)
+{
+	look->busy |= outcome == S2_POOL_BUSY;
+	look->locked |= outcome == S2_POOL_IN_USE;
+}
+
+/* What cannot go is not locked for it: others would find it busy, and wait. */
+static enum s2_pool_outcome try_owned(struct s2_pool *pool, uint32_t frame, uint64_t owner,
+				      bool mercy)
+{
+	if (!s2_pool_may_go(pool, frame))
+		return !mercy && s2_pool_is_locked(pool, owner) ? S2_POOL_IN_USE : S2_POOL_KEPT;
+	if (mercy && s2_pool_second_chance(pool, frame, owner))
+		return S2_POOL_KEPT;
+	return s2_pool_evict(pool, frame, owner);
+}
+
 /* One look at a frame. A free one was not when the caller looked: things move. */
 static enum s2_pool_outcome try_frame(struct s2_pool *pool, uint32_t frame, bool mercy)
 {
@@ -56,18 +83,15 @@ static enum s2_pool_outcome try_frame(struct s2_pool *pool, uint32_t frame, bool
 
 	if (owner == S2_FRAME_FREE || owner == S2_FRAME_IN_TRANSIT)
 		return S2_POOL_BUSY;
-	if (mercy && s2_pool_second_chance(pool, frame, owner))
-		return S2_POOL_KEPT;
-	return s2_pool_evict(pool, frame, owner);
+	return try_owned(pool, frame, owner, mercy);
 }
 
-/* Once around all frames. Sets *@busy if what it did not get may be had later. */
-static bool go_around(struct s2_pool *pool, bool mercy, uint32_t *frame, bool *busy)
+/* Once around all frames. */
+static bool go_around(struct s2_pool *pool, bool mercy, uint32_t *frame, struct look *look)
 {
 	struct s2_pool_frames *frames = &pool->frames;
 	uint32_t start = atomic_load_explicit(&frames->hand, memory_order_relaxed) % frames->nr;
 
-	*busy = false;
 	for (uint32_t i = 0; i < frames->nr; i++) {
 		uint64_t at = turn_hand(&frames->hand, mercy, start, i);
 		enum s2_pool_outcome outcome;
@@ -78,7 +102,7 @@ static bool go_around(struct s2_pool *pool, bool mercy, uint32_t *frame, bool *b
 			put_hand(&frames->hand, mercy, at);
 			return true;
 		}
-		*busy |= outcome == S2_POOL_BUSY;
+		see(look, outcome);
 	}
 	return false;
 }
@@ -95,7 +119,7 @@ static unsigned gather(struct s2_pool *pool, unsigned want, struct s2_pool_victi
 		uint64_t owner = s2_pool_frame_owner(&pool->frames, frame);
 
 		if (owner == S2_FRAME_FREE || owner == S2_FRAME_IN_TRANSIT ||
-		    s2_pool_second_chance(pool, frame, owner))
+		    !s2_pool_may_go(pool, frame) || s2_pool_second_chance(pool, frame, owner))
 			continue;
 		if (!s2_frame_is_shared(owner)) {
 			n += s2_pool_lock_victim(pool, frame, owner, &victims[n]);
@@ -117,7 +141,7 @@ unsigned s2_pool_evict_batch(struct s2_pool *pool, unsigned want, void *copies)
 
 /* Once around a region's pages; @found: how many have a frame. */
 static bool go_around_region(struct s2_pool *pool, struct s2_pool_region *region, bool mercy,
-			     uint32_t *frame, bool *busy, uint64_t *found)
+			     uint32_t *frame, struct look *look, uint64_t *found)
 {
 	uint32_t start = atomic_load_explicit(&region->hand, memory_order_relaxed);
 
@@ -131,20 +155,18 @@ static bool go_around_region(struct s2_pool *pool, struct s2_pool_region *region
 			continue;
 		(*found)++;
 		*frame = (uint32_t)s2_pool_payload(word);
-		if (mercy && s2_pool_second_chance(pool, *frame, s2_pool_page_hva(region, page)))
-			continue;
-		outcome = s2_pool_evict(pool, *frame, s2_pool_page_hva(region, page));
+		outcome = try_owned(pool, *frame, s2_pool_page_hva(region, page), mercy);
 		if (outcome == S2_POOL_EVICTED) {
 			put_hand(&region->hand, mercy, at);
 			return true;
 		}
-		*busy |= outcome == S2_POOL_BUSY;
+		see(look, outcome);
 	}
 	return false;
 }
 
 /* Once around a memcg's regions, beginning with another each time. */
-static bool go_around_memcg(struct s2_memcg *memcg, bool mercy, uint32_t *frame, bool *busy)
+static bool go_around_memcg(struct s2_memcg *memcg, bool mercy, uint32_t *frame, struct look *look)
 {
 	uint32_t turn = atomic_fetch_add_explicit(&memcg->turn, 1, memory_order_relaxed);
 	unsigned nr = memcg->nr_regions ? memcg->nr_regions : 1;
@@ -152,16 +174,15 @@ static bool go_around_memcg(struct s2_memcg *memcg, bool mercy, uint32_t *frame,
 	uint64_t found = 0;
 	bool got = false;
 
-	*busy = false;
 	for (unsigned i = 0; i < nr && !got; i++) {
 		region = s2_pool_memcg_region(memcg, (turn + i) % nr);
 		if (!region)
 			continue;
-		got = go_around_region(memcg->pool, region, mercy, frame, busy, &found);
+		got = go_around_region(memcg->pool, region, mercy, frame, look, &found);
 		s2_pool_region_put(region);
 	}
 	/* Charged for, and no page's yet: in another fault's hands. */
-	*busy |= found < atomic_load_explicit(&memcg->counts.resident, memory_order_relaxed);
+	look->busy |= found < atomic_load_explicit(&memcg->counts.resident, memory_order_relaxed);
 	return got;
 }
 
@@ -185,12 +206,16 @@ static bool must_give_up(struct s2_pool_region *region)
 }
 
 /*
- * How long who finds others at work goes on, if none of them frees a frame: a tier may take so
- * long. They may all be in the same position, and then each finds busy what another tries in
+ * How long who finds others at work goes on, if none of them frees a frame: a page that is stored,
+ * or a frame that is filled, may be worth waiting for, until a server is found not to answer; but
+ * with a tier that fails again and again each finds busy for ever what another tries in
  * vain. And how long if they do free frames, but somebody else is always faster.
  */
-#define FRUITLESS_NS UINT64_C(5000000000)
-#define UNLUCKY_NS UINT64_C(20000000000)
+#define FRUITLESS_NS UINT64_C(2000000000)
+#define UNLUCKY_NS UINT64_C(5000000000)
+
+/* For who has locked pages that cannot go, some milliseconds: most do not discard theirs. */
+#define LOCKED_WAITS 10
 
 /* Of one fault, however often it begins anew. The times are 0 before it first lost patience. */
 struct patience {
@@ -211,6 +236,12 @@ static bool runs_out(struct patience *patience, uint32_t freed)
 	return now - patience->fruitful_ns > FRUITLESS_NS || now - patience->began_ns > UNLUCKY_NS;
 }
 
+/* May others free a frame soon? @waits: how often it was so for the sake of locked pages. */
+static bool is_hope(const struct look *look, unsigned *waits)
+{
+	return look->busy || (look->locked && (*waits)++ < LOCKED_WAITS);
+}
+
 /*
  * Evicts a page for @region's sake, one of @memcg's if that is not NULL. 0: *@frame is the
  * caller's; -EAGAIN: there is room now without that. Some rounds with mercy; then one
@@ -219,14 +250,17 @@ static bool runs_out(struct patience *patience, uint32_t freed)
 static int direct_reclaim(struct s2_pool *pool, struct s2_pool_region *region,
 			  struct s2_memcg *memcg, struct patience *patience, uint32_t *frame)
 {
-	bool busy;
+	unsigned waits = 0;
 
 	for (unsigned round = 0;; round++) {
 		uint32_t freed = s2_pool_frames_freed(&pool->frames);
 		bool mercy = round < S2_POOL_MERCIFUL_ROUNDS;
+		struct look look = { false };
 
-		if (memcg ? go_around_memcg(memcg, mercy, frame, &busy) :
-			    go_around(pool, mercy, frame, &busy))
+		if (round == S2_POOL_MERCIFUL_ROUNDS)
+			s2_pool_ask_again(pool);
+		if (memcg ? go_around_memcg(memcg, mercy, frame, &look) :
+			    go_around(pool, mercy, frame, &look))
 			return 0;
 		/* There may be room for a moment each time, and another who takes it. */
 		if (got_room(pool, memcg))
@@ -235,7 +269,7 @@ static int direct_reclaim(struct s2_pool *pool, struct s2_pool_region *region,
 			return -EFAULT;
 		if (mercy)
 			continue;
-		if (!busy || runs_out(patience, freed))
+		if (!is_hope(&look, &waits) || runs_out(patience, freed))
 			return -ENOMEM;
 		s2_pool_frame_wait(&pool->frames, freed);
 	}
@@ -348,16 +382,18 @@ void s2_pool_give_frame(struct s2_pool *pool, struct s2_pool_region *region, uin
 int s2_pool_reclaim_to_limit(struct s2_memcg *memcg)
 {
 	struct s2_pool_frames *frames = &memcg->pool->frames;
+	unsigned waits = 0;
 
+	s2_pool_ask_again(memcg->pool);
 	while (over_limit(memcg, 0)) {
 		uint32_t freed = s2_pool_frames_freed(frames), frame;
-		bool busy;
+		struct look look = { false };
 
 		/* Without mercy: whoever sets a limit does not wait for pages to get old. */
-		if (go_around_memcg(memcg, true, &frame, &busy) ||
-		    go_around_memcg(memcg, false, &frame, &busy))
+		if (go_around_memcg(memcg, true, &frame, &look) ||
+		    go_around_memcg(memcg, false, &frame, &look))
 			s2_pool_frame_put(frames, frame);
-		else if (over_limit(memcg, 0) && !busy)
+		else if (over_limit(memcg, 0) && !is_hope(&look, &waits))
 			return -ENOMEM;
 		else
 			s2_pool_frame_wait(frames, freed);

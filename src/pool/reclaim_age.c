@@ -4,6 +4,7 @@
  * It takes pages by the batch, which tiers are glad of.
  */
 #include "pool/evict.h"
+#include "pool/room.h"
 
 #include "base/alloc.h"
 #include "base/guest_mode.h"
@@ -48,6 +49,7 @@ static void reclaim_begin(struct reclaim *reclaim, struct s2_pool *pool, uint64_
 	reclaim->batch = bytes >> S2_PAGE_SHIFT < S2_POOL_BATCH ?
 				 (unsigned)(bytes >> S2_PAGE_SHIFT) + 1 : S2_POOL_BATCH;
 	reclaim->copies = s2_zalloc(&pool->allocator, reclaim->batch * S2_PAGE_SIZE, 64);
+	s2_pool_ask_again(pool);
 }
 
 static void reclaim_victims(struct reclaim *reclaim)
@@ -68,6 +70,7 @@ static void reclaim_frame(struct reclaim *reclaim, uint32_t frame, uint64_t owne
 	struct s2_pool *pool = reclaim->pool;
 
 	if (owner == S2_FRAME_FREE || owner == S2_FRAME_IN_TRANSIT ||
+	    !s2_pool_may_go(pool, frame) ||
 	    !old_enough(pool, frame, owner, age, reclaim->min_age))
 		return;
 	if (!reclaim->copies || s2_frame_is_shared(owner)) {

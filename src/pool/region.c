@@ -23,12 +23,10 @@
 
 #include <errno.h>
 
-/* A thread has one place, for all regions; the lower bits of its identity are always 0. */
+/* A thread has one place, for all regions. */
 static _Atomic uint32_t *my_refs(struct s2_pool_region *region)
 {
-	uint64_t hash = (uint64_t)s2_thread_self() * UINT64_C(0x9e3779b97f4a7c15);
-
-	return &region->refs[hash >> 60].n;
+	return &region->refs[s2_thread_hash() >> 28].n;
 }
 
 _Static_assert(S2_POOL_REGION_REFS == 16, "four bits of the hash choose one");
@@ -58,10 +56,10 @@ void s2_pool_region_put(struct s2_pool_region *region)
 	s2_rcu_read_unlock();
 }
 
-static struct s2_itree_node *load_root(struct s2_pool *pool)
+/* Of whatever state; the caller is in an RCU section, or has regions_lock. */
+static struct s2_pool_region *lookup(struct s2_pool *pool, uint64_t hva)
 {
-	/* Acquire pairs with the release in publish(): the tree, and the regions in it. */
-	return atomic_load_explicit(&pool->root, memory_order_acquire);
+	return s2_itree_lookup(s2_rcu_itree_root(&pool->regions), hva);
 }
 
 struct s2_pool_region *s2_pool_region_get(struct s2_pool *pool, uint64_t hva)
@@ -69,7 +67,7 @@ struct s2_pool_region *s2_pool_region_get(struct s2_pool *pool, uint64_t hva)
 	struct s2_pool_region *region;
 
 	s2_rcu_read_lock();
-	region = s2_itree_lookup(load_root(pool), hva);
+	region = lookup(pool, hva);
 	if (region && !try_get(region))
 		region = NULL;
 	s2_rcu_read_unlock();
@@ -83,7 +81,7 @@ struct s2_pool_region *s2_pool_region_next(struct s2_pool *pool, uint64_t hva)
 	struct s2_itree_iter it;
 
 	s2_rcu_read_lock();
-	s2_itree_iter_init(&it, load_root(pool), hva, UINT64_MAX);
+	s2_itree_iter_init(&it, s2_rcu_itree_root(&pool->regions), hva, UINT64_MAX);
 	while (!region && (iv = s2_itree_iter_next(&it)))
 		if (iv->start >= hva && try_get(iv->value))
 			region = iv->value;
@@ -119,19 +117,9 @@ struct s2_pool_page *s2_pool_linked_page(struct s2_pool *pool, uint32_t nr)
 	struct s2_pool_page *page;
 
 	s2_rcu_read_lock();
-	page = s2_pool_page_at(s2_itree_lookup(load_root(pool), hva), hva);
+	page = s2_pool_page_at(lookup(pool, hva), hva);
 	s2_rcu_read_unlock();
 	return page;
-}
-
-/* Makes @root what readers see, and keeps the nodes that it replaces for later updates. */
-static void publish(struct s2_pool *pool, struct s2_itree_node *root,
-		    struct s2_itree_node *replaced)
-{
-	S2_ASSERT_HELD_WRITE(&pool->regions_lock);
-	atomic_store_explicit(&pool->root, root, memory_order_release);
-	s2_synchronize_rcu();
-	s2_itree_reserve_add_list(&pool->nodes, replaced);
 }
 
 static struct s2_itree_iv interval(struct s2_pool_region *region)
@@ -156,8 +144,7 @@ static uint64_t find_gap(struct s2_pool *pool, uint64_t from, uint64_t size)
 	struct s2_itree_iter it;
 
 	S2_ASSERT_HELD_WRITE(&pool->regions_lock);
-	s2_itree_iter_init(&it, atomic_load_explicit(&pool->root, memory_order_relaxed), from,
-			   UINT64_MAX);
+	s2_itree_iter_init(&it, s2_rcu_itree_root(&pool->regions), from, UINT64_MAX);
 	while ((iv = s2_itree_iter_next(&it)) && after(from + size) > iv->start)
 		from = after(iv->end);
 	/* The last page has no number: S2_POOL_NO_PAGE. */
@@ -204,20 +191,15 @@ static void delist(struct s2_pool_region *region)
 static int insert(struct s2_pool *pool, struct s2_pool_region *region)
 {
 	uint64_t size = region->npages << S2_PAGE_SHIFT, hva = choose_hva(pool, size);
-	struct s2_itree_node *root, *replaced = NULL;
 	struct s2_itree_iv iv;
 
 	S2_ASSERT_HELD_WRITE(&pool->regions_lock);
-	/* One half for this update, the other for the region's removal, which must not fail. */
-	if (!hva || s2_itree_reserve_fill(&pool->nodes, &pool->allocator, 2 * S2_ITREE_UPDATE_NODES))
-		return -ENOMEM;
 	region->hva = hva;
-	pool->next_hva = after(hva + size);
 	iv = interval(region);
-	root = s2_itree_insert(atomic_load_explicit(&pool->root, memory_order_relaxed), &iv,
-			       &pool->nodes, &replaced);
+	if (!hva || s2_rcu_itree_add(&pool->regions, &pool->allocator, &iv))
+		return -ENOMEM;
+	pool->next_hva = after(hva + size);
 	enlist(region);
-	publish(pool, root, replaced);
 	return 0;
 }
 
@@ -318,16 +300,14 @@ static void drop_all(struct s2_pool *pool, struct s2_pool_region *region)
 
 void s2_pool_region_destroy(struct s2_pool *pool, struct s2_pool_region *region)
 {
-	struct s2_itree_node *root, *replaced = NULL;
+	struct s2_itree_iv iv = interval(region);
 
 	if (!S2_MUTANT(REGION_NOT_AWAITED))
 		await_users(region);
 	drop_all(pool, region);
 	s2_mutex_lock(&pool->regions_lock);
 	delist(region);
-	root = s2_itree_remove(atomic_load_explicit(&pool->root, memory_order_relaxed), region->hva,
-			       s2_pool_region_end(region), region, &pool->nodes, &replaced);
-	publish(pool, root, replaced);
+	s2_rcu_itree_remove(&pool->regions, &pool->allocator, &iv);
 	s2_mutex_unlock(&pool->regions_lock);
 	s2_free(&pool->allocator, region);
 }
@@ -341,7 +321,7 @@ static struct s2_pool_region *end_life(struct s2_pool *pool, uint64_t hva)
 	struct s2_pool_region *region;
 
 	s2_mutex_lock(&pool->regions_lock);
-	region = s2_itree_lookup(atomic_load_explicit(&pool->root, memory_order_relaxed), hva);
+	region = lookup(pool, hva);
 	if (region && (region->hva != hva ||
 		       !atomic_load_explicit(&region->live, memory_order_relaxed)))
 		region = NULL;

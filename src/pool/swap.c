@@ -22,20 +22,16 @@
 #include "pool/pool.h"
 
 #include "base/mutant.h"
+#include "pool/page_digest.h"
+#include "pool/room.h"
 #include "pool/tier.h"
 
 #include <errno.h>
 #include <string.h>
-#ifdef S2_HAVE_XXH_DISPATCH
-/* The same digests by the widest vectors of the processor: XXH3_64bits() has those of SSE2. */
-#include <xxh_x86dispatch.h>
-#else
-#include <xxhash.h>
-#endif
 
 static uint32_t checksum(const void *data)
 {
-	return (uint32_t)XXH3_64bits(data, S2_PAGE_SIZE);
+	return (uint32_t)s2_page_digest(data);
 }
 
 void s2_pool_drop_slot(struct s2_pool *pool, uint64_t word)
@@ -43,38 +39,82 @@ void s2_pool_drop_slot(struct s2_pool *pool, uint64_t word)
 	unsigned i = s2_pool_tier_of(word);
 
 	pool->tiers[i]->ops->drop(pool->tiers[i], s2_pool_payload(word));
+	s2_pool_note_drop(pool, i);
 	atomic_fetch_sub_explicit(&pool->tier_pages[i], 1, memory_order_relaxed);
 }
 
-/* Asks tier @i to keep pages of which @words say that none has yet: ABSENT. */
-static void store_in(struct s2_pool *pool, struct s2_memcg *memcg, unsigned i, unsigned n,
-		     const void *const pages[], uint64_t words[])
-{
-	uint64_t slots[S2_POOL_BATCH];
-	int results[S2_POOL_BATCH];
+/*
+ * A page to be kept: its contents, or a copy of them, which are in @frame; and where they
+ * are when they are @kept, for its word.
+ */
+struct keeping {
+	const void *data;
+	uint32_t frame;
+	bool kept;
+	uint64_t word;
+};
 
-	s2_pool_tier_store_many(pool->tiers[i], n, pages, slots, results);
-	for (unsigned p = 0; p < n; p++) {
-		if (!results[p]) {
-			words[p] = s2_pool_swapped_word(i, slots[p]);
-			atomic_fetch_add_explicit(&pool->tier_pages[i], 1, memory_order_relaxed);
-		} else if (results[p] != -ENOSPC) {
-			S2_POOL_COUNT(pool, memcg, tier_errors, 1);
-		}
+static void take_result(struct s2_pool *pool, struct s2_memcg *memcg, unsigned i,
+			struct keeping *k, int result, uint64_t slot)
+{
+	switch (result) {
+	case 0:
+		k->word = s2_pool_swapped_word(i, slot);
+		k->kept = true;
+		atomic_fetch_add_explicit(&pool->tier_pages[i], 1, memory_order_relaxed);
+		break;
+	case -ENOSPC:
+		break;
+	case -E2BIG:
+		s2_pool_note_refusal(pool, i, k->frame, k->data, slot);
+		break;
+	default:
+		S2_POOL_COUNT(pool, memcg, tier_errors, 1);
 	}
 }
 
-/* The first tier that takes it, and *@word to find it there; or an error. */
-static int store(struct s2_pool *pool, struct s2_memcg *memcg, const void *data, uint64_t *word)
+/* Offers tier @i those that may fit. */
+static void ask(struct s2_pool *pool, struct s2_memcg *memcg, unsigned i,
+		struct keeping *offered[], unsigned n)
 {
-	uint64_t kept = S2_POOL_ABSENT;
+	uint64_t slots[S2_POOL_BATCH], drops = s2_pool_drops(pool, i);
+	const void *pages[S2_POOL_BATCH];
+	int results[S2_POOL_BATCH];
+	unsigned asked = 0;
+	bool full = false;
 
-	for (unsigned i = 0; kept == S2_POOL_ABSENT && i < pool->nr_tiers; i++)
-		store_in(pool, memcg, i, 1, &data, &kept);
-	if (kept == S2_POOL_ABSENT)
-		return -ENOSPC;
-	*word = kept;
-	return 0;
+	for (unsigned p = 0; p < n; p++) {
+		if (!s2_pool_may_fit(pool, i, offered[p]->frame, offered[p]->data))
+			continue;
+		pages[asked] = offered[p]->data;
+		offered[asked++] = offered[p];
+	}
+	if (!asked)
+		return;
+	s2_pool_tier_store_many(pool->tiers[i], asked, pages, slots, results);
+	for (unsigned p = 0; p < asked; p++) {
+		take_result(pool, memcg, i, offered[p], results[p], slots[p]);
+		full |= results[p] == -ENOSPC;
+	}
+	if (S2_MUTANT(FULL_AS_OF_NOW))
+		drops = s2_pool_drops(pool, i);
+	if (full)
+		s2_pool_note_full(pool, i, drops);
+}
+
+/* Each by the first tier that takes it. */
+static void store(struct s2_pool *pool, struct s2_memcg *memcg, struct keeping pages[], unsigned n)
+{
+	for (unsigned i = 0; i < pool->nr_tiers; i++) {
+		struct keeping *rest[S2_POOL_BATCH];
+		unsigned nr = 0;
+
+		for (unsigned p = 0; p < n; p++)
+			if (!pages[p].kept)
+				rest[nr++] = &pages[p];
+		if (nr && !s2_pool_go_past(pool, i, nr))
+			ask(pool, memcg, i, rest, nr);
+	}
 }
 
 /*
@@ -99,30 +139,33 @@ static bool is_zero(const struct s2_pool *pool, const void *data)
 	return !memcmp(data, s2_pool_frame_addr(&pool->frames, 0), S2_PAGE_SIZE);
 }
 
-/* Where @data is kept from now on; zeroes are kept nowhere. */
-static int keep(struct s2_pool *pool, struct s2_memcg *memcg, const void *data, uint64_t *word)
+/* Zeroes are kept nowhere. */
+static void keep(struct s2_pool *pool, struct s2_memcg *memcg, struct keeping pages[], unsigned n)
 {
-	if (!is_zero(pool, data))
-		return store(pool, memcg, data, word);
-	*word = S2_POOL_ABSENT;
-	return 0;
+	for (unsigned p = 0; p < n; p++) {
+		pages[p].kept = is_zero(pool, pages[p].data);
+		pages[p].word = S2_POOL_ABSENT;
+	}
+	store(pool, memcg, pages, n);
 }
 
 /* What was kept is of no use. */
-static void forget(struct s2_pool *pool, uint64_t kept)
+static void forget(struct s2_pool *pool, const struct keeping *copy)
 {
-	if (s2_pool_state(kept) == S2_POOL_SWAPPED)
-		s2_pool_drop_slot(pool, kept);
+	if (s2_pool_state(copy->word) == S2_POOL_SWAPPED)
+		s2_pool_drop_slot(pool, copy->word);
 }
 
-/* Within the invalidation. The copy has been stored as *@word. */
-static int settle(struct s2_pool *pool, struct s2_memcg *memcg, const void *copy, const void *data,
-		  uint64_t *word)
+/* Within the invalidation. The copy has been kept; now the page is, or it has to stay. */
+static void settle(struct s2_pool *pool, struct s2_memcg *memcg, struct keeping *copy)
 {
-	if (!memcmp(copy, data, S2_PAGE_SIZE) || S2_MUTANT(SWAP_NOT_COMPARED))
-		return 0;
-	forget(pool, *word);
-	return keep(pool, memcg, data, word);
+	const void *data = s2_pool_frame_addr(&pool->frames, copy->frame);
+
+	if (!memcmp(copy->data, data, S2_PAGE_SIZE) || S2_MUTANT(SWAP_NOT_COMPARED))
+		return;
+	forget(pool, copy);
+	copy->data = data;
+	keep(pool, memcg, copy, 1);
 }
 
 /* Of what was kept, and is nobody's frame any more. */
@@ -137,90 +180,60 @@ static void account_out(struct s2_pool *pool, struct s2_memcg *memcg, uint64_t w
 }
 
 /* The invalidation, and that what is kept is what the guest has written last. */
-static int take_away(struct s2_pool *pool, struct s2_pool_region *region, struct s2_pool_page *page,
-		     const void *copy, const void *data, uint64_t *kept)
+static bool take_away(struct s2_pool *pool, struct s2_pool_region *region,
+		      struct s2_pool_page *page, struct keeping *copy)
 {
 	/* The mutant's: where nobody has anything. */
 	uint64_t hva = S2_MUTANT(SWAP_STAYS_MAPPED) ? S2_POOL_HVA_LAST :
 						      s2_pool_page_hva(region, page);
 	struct s2_invalidation inv;
-	int ret;
 
 	s2_pool_split(pool, region, page);
 	s2_invalidate_range_start(pool->mm, &inv, hva, hva + S2_PAGE_SIZE, 0);
-	ret = settle(pool, region->memcg, copy, data, kept);
+	settle(pool, region->memcg, copy);
 	s2_invalidate_range_end(pool->mm, &inv);
-	if (!ret && s2_pool_state(*kept) == S2_POOL_SWAPPED)
-		page->checksum = checksum(data);
-	return ret;
+	if (s2_pool_state(copy->word) == S2_POOL_SWAPPED)
+		page->checksum = checksum(copy->data);
+	return copy->kept;
 }
 
 int s2_pool_swap_out(struct s2_pool *pool, struct s2_pool_region *region, struct s2_pool_page *page,
 		     uint32_t frame, uint64_t *word)
 {
-	uint64_t copy[S2_PAGE_SIZE / sizeof(uint64_t)] __attribute__((aligned(64))), kept;
-	const void *data = s2_pool_frame_addr(&pool->frames, frame);
-	struct s2_memcg *memcg = region->memcg;
-	int ret;
+	uint64_t contents[S2_PAGE_SIZE / sizeof(uint64_t)] __attribute__((aligned(64)));
+	struct keeping copy = { .data = contents, .frame = frame };
 
-	copy_while_in_use(copy, data);
-	ret = keep(pool, memcg, copy, &kept);
-	if (!ret)
-		ret = take_away(pool, region, page, copy, data, &kept);
-	if (ret)
-		return ret;
-	*word = s2_pool_become(*word, kept);
-	account_out(pool, memcg, kept);
+	copy_while_in_use(contents, s2_pool_frame_addr(&pool->frames, frame));
+	keep(pool, region->memcg, &copy, 1);
+	if (!copy.kept || !take_away(pool, region, page, &copy))
+		return -ENOSPC;
+	*word = s2_pool_become(*word, copy.word);
+	account_out(pool, region->memcg, copy.word);
 	return 0;
 }
 
-/* Those of the copies that are not zeroes and that no tier before has taken, to tier @i. */
-static void store_rest(struct s2_pool *pool, unsigned i, unsigned n, const void *const copies[],
-		       uint64_t words[], const bool zero[])
+/* As s2_pool_swap_out() goes on, if the page still has the frame. */
+static bool settle_locked(struct s2_pool *pool, struct s2_pool_victim *victim, struct keeping *copy)
 {
-	const void *pages[S2_POOL_BATCH];
-	uint64_t kept[S2_POOL_BATCH];
-	unsigned index[S2_POOL_BATCH], rest = 0;
-
-	for (unsigned p = 0; p < n; p++) {
-		if (zero[p] || words[p] != S2_POOL_ABSENT)
-			continue;
-		pages[rest] = copies[p];
-		kept[rest] = S2_POOL_ABSENT;
-		index[rest++] = p;
-	}
-	if (rest)
-		store_in(pool, NULL, i, rest, pages, kept);
-	for (unsigned r = 0; r < rest; r++)
-		words[index[r]] = kept[r];
-}
-
-/* As s2_pool_swap_out() goes on, if the page still has the frame; its copy was stored as @kept. */
-static bool settle_locked(struct s2_pool *pool, struct s2_pool_victim *victim, const void *copy,
-			  uint64_t kept)
-{
-	const void *data = s2_pool_frame_addr(&pool->frames, victim->frame);
-
 	if (!s2_pool_has_frame(victim->word, victim->frame)) {
-		forget(pool, kept);
+		forget(pool, copy);
 		return false;
 	}
-	if (take_away(pool, victim->region, victim->page, copy, data, &kept))
+	if (!take_away(pool, victim->region, victim->page, copy))
 		return false;
-	victim->word = s2_pool_become(victim->word, kept);
-	account_out(pool, victim->region->memcg, kept);
+	victim->word = s2_pool_become(victim->word, copy->word);
+	account_out(pool, victim->region->memcg, copy->word);
 	return true;
 }
 
 /* The page was not locked while it was stored, and may have gone or changed. */
-static void settle_victim(struct s2_pool *pool, struct s2_pool_victim *victim, const void *copy,
-			  uint64_t kept)
+static void settle_victim(struct s2_pool *pool, struct s2_pool_victim *victim, struct keeping *copy)
 {
 	if (!s2_pool_page_trylock(victim->page, &victim->word)) {
-		forget(pool, kept);
+		forget(pool, copy);
 		return;
 	}
-	victim->out = settle_locked(pool, victim, copy, kept);
+	victim->out = settle_locked(pool, victim, copy);
 	if (!victim->out)
 		s2_pool_page_unlock(victim->page, victim->word);
 }
@@ -228,36 +241,33 @@ static void settle_victim(struct s2_pool *pool, struct s2_pool_victim *victim, c
 void s2_pool_swap_out_many(struct s2_pool *pool, struct s2_pool_victim victims[], unsigned n,
 			   void *copies)
 {
-	const void *pages[S2_POOL_BATCH];
-	uint64_t words[S2_POOL_BATCH];
-	bool zero[S2_POOL_BATCH];
+	struct keeping kept[S2_POOL_BATCH];
 
 	for (unsigned i = 0; i < n; i++) {
 		uint64_t *copy = (uint64_t *)copies + i * (S2_PAGE_SIZE / sizeof(uint64_t));
 
 		copy_while_in_use(copy, s2_pool_frame_addr(&pool->frames, victims[i].frame));
-		pages[i] = copy;
-		words[i] = S2_POOL_ABSENT;
-		zero[i] = is_zero(pool, copy);
+		kept[i] = (struct keeping){ .data = copy, .frame = victims[i].frame };
 		victims[i].out = false;
 		s2_pool_page_unlock(victims[i].page, victims[i].word);
 	}
-	for (unsigned i = 0; i < pool->nr_tiers; i++)
-		store_rest(pool, i, n, pages, words, zero);
+	keep(pool, NULL, kept, n);
 	for (unsigned i = 0; i < n; i++)
-		if (zero[i] || words[i] != S2_POOL_ABSENT)
-			settle_victim(pool, &victims[i], pages[i], words[i]);
+		if (kept[i].kept)
+			settle_victim(pool, &victims[i], &kept[i]);
 }
 
 /* Nobody writes to a shared page: what was stored is what is there. */
 int s2_pool_swap_out_shared(struct s2_pool *pool, struct s2_pool_shared *shared, uint64_t *word)
 {
-	const void *data = s2_pool_frame_addr(&pool->frames, (uint32_t)s2_pool_payload(*word));
-	int ret = store(pool, NULL, data, word);
+	uint32_t frame = (uint32_t)s2_pool_payload(*word);
+	struct keeping page = { .data = s2_pool_frame_addr(&pool->frames, frame), .frame = frame };
 
-	if (ret)
-		return ret;
-	shared->page.checksum = checksum(data);
+	store(pool, NULL, &page, 1);
+	if (!page.kept)
+		return -ENOSPC;
+	*word = page.word;
+	shared->page.checksum = checksum(page.data);
 	s2_pool_shared_take_away(pool, shared);
 	account_out(pool, NULL, *word);
 	return 0;

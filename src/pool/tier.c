@@ -15,6 +15,19 @@ static void check_slot(struct s2_pool_tier *tier, uint64_t slot, int *result)
 	*result = -EIO;
 }
 
+/* Who is full is not asked for the rest. */
+static void store_one_by_one(struct s2_pool_tier *tier, unsigned n, const void *const pages[],
+			     uint64_t slots[], int results[])
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (ret != -ENOSPC)
+			ret = tier->ops->store(tier, pages[i], &slots[i]);
+		results[i] = ret;
+	}
+}
+
 void s2_pool_tier_store_many(struct s2_pool_tier *tier, unsigned n, const void *const pages[],
 			     uint64_t slots[], int results[])
 {
@@ -25,8 +38,7 @@ void s2_pool_tier_store_many(struct s2_pool_tier *tier, unsigned n, const void *
 	if (tier->ops->store_many)
 		tier->ops->store_many(tier, n, pages, slots, results);
 	else
-		for (unsigned i = 0; i < n; i++)
-			results[i] = tier->ops->store(tier, pages[i], &slots[i]);
+		store_one_by_one(tier, n, pages, slots, results);
 	for (unsigned i = 0; i < n; i++)
 		check_slot(tier, slots[i], &results[i]);
 }

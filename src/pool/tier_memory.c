@@ -6,15 +6,20 @@
  * and slow to make (zstd: some 200 KiB), so that they are kept: there are as many as
  * threads ever were in here at once. They are not counted in the tier's size.
  *
- * A page that does not get smaller than 7/8 is refused by -ENOSPC, as if the tier were
- * full: the next one is asked. What is dropped makes room at once, but the memory stays
- * with the tier until it is destroyed.
+ * What is dropped makes room at once, but the memory stays with the tier until it is
+ * destroyed. Room is counted in granules of the arena: one hole for a small page is left as
+ * good as always, so that the tier is never simply full. It refuses a page for which the
+ * largest hole is too small, and one that does not get smaller than 7/8, for good.
  */
 #include "base/alloc.h"
 #include "pool/blob_arena.h"
 #include "pool/codec.h"
 
 #include <errno.h>
+
+#define FOR_GOOD UINT8_MAX
+
+_Static_assert(FOR_GOOD > S2_BLOB_SMALL, "more than there ever is room for");
 
 struct worker {
 	struct worker *next;
@@ -74,17 +79,27 @@ static int memory_store(struct s2_pool_tier *tier, const void *page, uint64_t *s
 	struct memory_tier *m = to_memory(tier);
 	struct worker *worker = worker_get(m);
 	struct s2_blob *blob = NULL;
+	uint32_t need = FOR_GOOD;
 	size_t length;
 
 	if (!worker)
 		return -ENOMEM;
 	length = m->codec->compress(worker->context, page, worker->blob, S2_BLOB_MAX);
-	if (length)
+	if (length) {
+		need = s2_blob_granules(length);
 		blob = s2_blob_alloc(&m->arena, length, slot);
+	}
 	if (blob)
 		memcpy(blob->data, worker->blob, length);
+	else
+		*slot = need;
 	worker_put(m, worker);
-	return blob ? 0 : -ENOSPC;
+	return blob ? 0 : -E2BIG;
+}
+
+static unsigned memory_room(struct s2_pool_tier *tier)
+{
+	return s2_blob_room(&to_memory(tier)->arena);
 }
 
 static int memory_load(struct s2_pool_tier *tier, uint64_t slot, void *page)
@@ -129,6 +144,7 @@ static const struct s2_pool_tier_ops memory_ops = {
 	.load = memory_load,
 	.drop = memory_drop,
 	.destroy = memory_destroy,
+	.room = memory_room,
 };
 
 static int find_codec(enum s2_pool_codec name, const struct s2_codec **codec)

@@ -27,6 +27,9 @@
 #define TIMEOUT_MAX_MS 60000
 #define CONNECTIONS_MAX 64
 
+/* To find a server of a cluster that has memory: if a third have, one search in 600 fails. */
+#define ATTEMPTS 16
+
 struct redis_tier {
 	struct s2_pool_tier tier;
 	struct s2_fresh_slots slots;
@@ -104,6 +107,32 @@ static void store_taken(struct redis_tier *r, unsigned n, const void *const page
 		results[i] = settle(r, &commands[i], numbers[i]);
 }
 
+/* By another number, which another server may have. */
+static int store_elsewhere(struct redis_tier *r, const void *page, uint64_t *slot)
+{
+	int result = -ENOSPC;
+
+	for (unsigned i = 0; i < ATTEMPTS && result == -ENOSPC; i++) {
+		if (!take_numbers(r, 1, slot))
+			break;
+		store_taken(r, 1, &page, slot, &result);
+	}
+	return result;
+}
+
+/* One server of a cluster without memory does not make the tier full. */
+static void store_refused(struct redis_tier *r, unsigned n, const void *const pages[],
+			  uint64_t slots[], int results[])
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (results[i] != -ENOSPC)
+			continue;
+		results[i] = store_elsewhere(r, pages[i], &slots[i]);
+		if (results[i] == -ENOSPC)
+			break;
+	}
+}
+
 static void store_pages(struct redis_tier *r, unsigned n, const void *const pages[],
 			uint64_t slots[], int results[])
 {
@@ -111,6 +140,8 @@ static void store_pages(struct redis_tier *r, unsigned n, const void *const page
 
 	if (taken)
 		store_taken(r, taken, pages, slots, results);
+	if (r->cluster.is_cluster)
+		store_refused(r, taken, pages, slots, results);
 	for (unsigned i = taken; i < n; i++)
 		results[i] = -ENOSPC;
 }

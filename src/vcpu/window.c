@@ -78,10 +78,15 @@ void *s2_window_addr(const struct s2_window *window)
 	return window ? window->addr : NULL;
 }
 
+static uint64_t page_of(const struct s2_window *window, const void *addr)
+{
+	return ((uintptr_t)addr - (uintptr_t)window->addr) >> S2_PAGE_SHIFT;
+}
+
 bool s2_window_is_readable(struct s2_window *window, const void *addr)
 {
-	uint64_t page = ((uintptr_t)addr - (uintptr_t)window->addr) >> S2_PAGE_SHIFT;
-	uint64_t spte = atomic_load_explicit(&window->spte[page], memory_order_relaxed);
+	uint64_t spte = atomic_load_explicit(&window->spte[page_of(window, addr)],
+					     memory_order_relaxed);
 
 	return s2_spte_present(spte) && (spte & S2_SPTE_ACCESSED);
 }
@@ -106,7 +111,7 @@ int s2_window_fault(struct s2_window *window, const void *addr, unsigned access)
 
 	if (!window || (access != S2_ACCESS_READ && access != S2_ACCESS_WRITE))
 		return -EINVAL;
-	page = ((uintptr_t)addr - (uintptr_t)window->addr) >> S2_PAGE_SHIFT;
+	page = page_of(window, addr);
 	if (page >= window->npages)
 		return -EINVAL;
 	left = s2_guest_leave_all();

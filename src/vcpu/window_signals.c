@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The handler of SIGSEGV that makes faults of accesses to windows. A signal's handler is the
- * process's, and so is what it has to know: which addresses are windows', and the handler
- * that was there before. That is all the global state there is.
+ * process's, and so is what it has to know: which addresses are windows', and the handlers
+ * that were there before. That is all the global state there is.
  *
  * The signal comes of an access that the program has just made, where it holds no lock
  * of ours; so what a fault does is as allowed here as in a function called instead of the
@@ -13,9 +13,9 @@
 
 #include "base/alloc.h"
 #include "base/arch.h"
-#include "base/itree.h"
 #include "base/lock.h"
 #include "base/rcu.h"
+#include "base/rcu_itree.h"
 #include "mmu/window.h"
 
 #include <errno.h>
@@ -25,27 +25,30 @@
 #include <unistd.h>
 
 /*
- * What was there before us. Never freed: who is being called by it stays in it as long as he likes.
+ * What was there before us. Each has a function of its own that the kernel calls instead of it, and
+ * that passes on to it. A handler that came later and passes on to that function can be adopted
+ * in its turn, by another function; so it gets a signal once, and the ones before it the next.
  *
- * @spent: it wanted to be called once only, and was.
- * @older: one that we took the place of before.
+ * @action:   never changed again: who is being called by it stays in it as long as he likes.
+ * @callable: it may be called; no longer if it wanted to be called once only, and was.
  */
-struct previous_action {
+struct adopted {
 	struct sigaction action;
-	_Atomic bool spent;
-	struct previous_action *older;
+	_Atomic bool callable;
 };
 
+/* As window.h says. */
+#define MAX_ADOPTED 8
+
 /*
- * @lock:     protects the changing of the others.
- * @root:     of the windows by address.
- * @nodes:    for the updates of @root; a removal needs no more than an insertion has left there.
+ * @lock:    protects the changing of the others.
+ * @windows: by address.
  */
 static struct {
 	struct s2_mutex lock;
-	_Atomic(struct s2_itree_node *) root;
-	struct s2_itree_reserve nodes;
-	_Atomic(struct previous_action *) previous;
+	struct s2_rcu_itree windows;
+	struct adopted adopted[MAX_ADOPTED];
+	unsigned nr_adopted;
 } signals = { .lock = { .rank = S2_RANK_WINDOWS } };
 
 static _Thread_local int fault_error;
@@ -57,48 +60,24 @@ static struct s2_itree_iv interval(struct s2_window *window)
 	return (struct s2_itree_iv){ start, start + (window->npages << S2_PAGE_SHIFT), window };
 }
 
-/* Frees what a change has replaced, when no handler reads it any more. */
-static void publish(struct s2_itree_node *root, struct s2_itree_node *replaced)
-{
-	S2_ASSERT_HELD(&signals.lock);
-	/* Release pairs with the acquire in find(). */
-	atomic_store_explicit(&signals.root, root, memory_order_release);
-	s2_synchronize_rcu();
-	s2_itree_reserve_add_list(&signals.nodes, replaced);
-}
-
 int s2_window_signals_add(struct s2_window *window)
 {
-	struct s2_itree_node *replaced = NULL, *root;
 	struct s2_itree_iv iv = interval(window);
 	int ret;
 
 	s2_mutex_lock(&signals.lock);
-	/*
-	 * The C library's memory, since windows of several s2_mm meet here. Half of it for
-	 * the window's removal.
-	 */
-	ret = s2_itree_reserve_fill(&signals.nodes, &s2_libc_allocator, 2 * S2_ITREE_UPDATE_NODES);
-	if (!ret) {
-		root = s2_itree_insert(atomic_load_explicit(&signals.root, memory_order_relaxed),
-				       &iv, &signals.nodes, &replaced);
-		publish(root, replaced);
-	}
+	/* The C library's memory, since windows of several s2_mm meet here. */
+	ret = s2_rcu_itree_add(&signals.windows, &s2_libc_allocator, &iv);
 	s2_mutex_unlock(&signals.lock);
 	return ret;
 }
 
 void s2_window_signals_remove(struct s2_window *window)
 {
-	struct s2_itree_node *replaced = NULL, *root;
 	struct s2_itree_iv iv = interval(window);
 
 	s2_mutex_lock(&signals.lock);
-	root = s2_itree_remove(atomic_load_explicit(&signals.root, memory_order_relaxed), iv.start,
-			       iv.end, window, &signals.nodes, &replaced);
-	publish(root, replaced);
-	if (!root)
-		s2_itree_reserve_drain(&signals.nodes, &s2_libc_allocator);
+	s2_rcu_itree_remove(&signals.windows, &s2_libc_allocator, &iv);
 	s2_mutex_unlock(&signals.lock);
 }
 
@@ -107,8 +86,7 @@ static struct s2_window *find(const void *addr)
 	struct s2_window *window;
 
 	s2_rcu_read_lock();
-	window = s2_itree_lookup(atomic_load_explicit(&signals.root, memory_order_acquire),
-				 (uintptr_t)addr);
+	window = s2_itree_lookup(s2_rcu_itree_root(&signals.windows), (uintptr_t)addr);
 	s2_rcu_read_unlock();
 	return window;
 }
@@ -164,25 +142,30 @@ static void call(const struct sigaction *action, int sig, siginfo_t *info, void 
 		action->sa_handler(sig);
 }
 
-static void pass_on(int sig, siginfo_t *info, void *context, bool in_window)
+/* Who is for once is so no longer when it has been asked. */
+static bool may_call(struct adopted *before)
 {
-	/* Acquire pairs with the release in install(). */
-	struct previous_action *previous =
-		atomic_load_explicit(&signals.previous, memory_order_acquire);
-	const struct sigaction *action = &previous->action;
-	bool once = action->sa_flags & SA_RESETHAND;
-	bool fault = info->si_code > 0;
+	/* Acquire pairs with the release in adopt(): the action is there. */
+	if (!atomic_load_explicit(&before->callable, memory_order_acquire))
+		return false;
+	return !(before->action.sa_flags & SA_RESETHAND) ||
+	       atomic_exchange_explicit(&before->callable, false, memory_order_relaxed);
+}
+
+static void pass_on(struct adopted *before, int sig, siginfo_t *info, void *context, bool in_window)
+{
+	bool callable = may_call(before), fault = info->si_code > 0;
+	const struct sigaction *action = &before->action;
 
 	if (action->sa_handler == SIG_IGN && !fault)
 		return;
-	if (action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN ||
-	    (once && atomic_exchange_explicit(&previous->spent, true, memory_order_relaxed)))
+	if (action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN || !callable)
 		take_default(sig, info, fault && !in_window);
 	else
 		call(action, sig, info, context);
 }
 
-static void handle(int sig, siginfo_t *info, void *context)
+static void handle(struct adopted *before, int sig, siginfo_t *info, void *context)
 {
 	struct s2_window *window = is_fault(info) ? find(info->si_addr) : NULL;
 	int saved = errno, error = 0;
@@ -194,51 +177,78 @@ static void handle(int sig, siginfo_t *info, void *context)
 	if (window && !error)
 		return;
 	fault_error = error;
-	pass_on(sig, info, context, window);
+	pass_on(before, sig, info, context, window);
 	errno = saved;
 }
 
-/* SA_NODEFER: what a provider does in a fault may be an access to another s2_mm's window. */
-static int install(struct previous_action *previous)
-{
-	struct sigaction action = { .sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_NODEFER };
+#define HANDLER(n)                                                                                 \
+	static void handle_##n(int sig, siginfo_t *info, void *context)                            \
+	{                                                                                          \
+		handle(&signals.adopted[n], sig, info, context);                                   \
+	}
+HANDLER(0) HANDLER(1) HANDLER(2) HANDLER(3) HANDLER(4) HANDLER(5) HANDLER(6) HANDLER(7)
 
-	S2_ASSERT_HELD(&signals.lock);
-	/* On the stack that the previous handler counts on: it may be there for overflows. */
-	action.sa_flags |= previous->action.sa_flags & (SA_ONSTACK | SA_RESTART);
-	sigemptyset(&action.sa_mask);
-	previous->older = atomic_load_explicit(&signals.previous, memory_order_relaxed);
-	/* Release: before the first signal, on whatever thread. Pairs with pass_on(). */
-	atomic_store_explicit(&signals.previous, previous, memory_order_release);
-	if (!sigaction(SIGSEGV, &action, NULL))
-		return 0;
-	atomic_store_explicit(&signals.previous, previous->older, memory_order_release);
-	return -errno;
-}
+static void (*const handlers[MAX_ADOPTED])(int, siginfo_t *, void *) = {
+	handle_0, handle_1, handle_2, handle_3, handle_4, handle_5, handle_6, handle_7,
+};
 
 static bool is_ours(const struct sigaction *action)
 {
-	return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == handle;
+	for (unsigned i = 0; i < MAX_ADOPTED; i++)
+		if ((action->sa_flags & SA_SIGINFO) && action->sa_sigaction == handlers[i])
+			return true;
+	return false;
+}
+
+/* Signal by signal: in the rest of a set sigaction() leaves anything. */
+static bool same_action(const struct sigaction *a, const struct sigaction *b)
+{
+	for (int sig = 1; sig <= SIGRTMAX; sig++)
+		if (sigismember(&a->sa_mask, sig) != sigismember(&b->sa_mask, sig))
+			return false;
+	return a->sa_sigaction == b->sa_sigaction && a->sa_flags == b->sa_flags;
+}
+
+/* SA_NODEFER: what a provider does in a fault may be an access to another s2_mm's window. */
+static int install(unsigned place)
+{
+	struct sigaction action = { .sa_flags = SA_SIGINFO | SA_NODEFER };
+
+	/* On the stack that the previous handler counts on: it may be there for overflows. */
+	action.sa_flags |= signals.adopted[place].action.sa_flags & (SA_ONSTACK | SA_RESTART);
+	action.sa_sigaction = handlers[place];
+	sigemptyset(&action.sa_mask);
+	return sigaction(SIGSEGV, &action, NULL) ? -errno : 0;
+}
+
+/* Once for each that is another: who asks again and again takes no more places. */
+static int adopt(const struct sigaction *action)
+{
+	unsigned place = 0;
+
+	S2_ASSERT_HELD(&signals.lock);
+	while (place < signals.nr_adopted && !same_action(&signals.adopted[place].action, action))
+		place++;
+	if (place == MAX_ADOPTED)
+		return -ENOSPC;
+	if (place == signals.nr_adopted)
+		signals.adopted[signals.nr_adopted++].action = *action;
+	/* Release: before the first signal, on whatever thread. Pairs with may_call(). */
+	atomic_store_explicit(&signals.adopted[place].callable, true, memory_order_release);
+	return install(place);
 }
 
 int s2_window_handle_signals(void)
 {
-	struct previous_action *previous =
-		s2_zalloc(&s2_libc_allocator, sizeof(*previous), sizeof(void *));
+	struct sigaction before;
 	int ret;
 
-	if (!previous)
-		return -ENOMEM;
 	s2_mutex_lock(&signals.lock);
-	ret = sigaction(SIGSEGV, NULL, &previous->action) ? -errno : 0;
-	if (!ret && is_ours(&previous->action))
-		ret = -EALREADY;
-	if (!ret)
-		ret = install(previous);
+	ret = sigaction(SIGSEGV, NULL, &before) ? -errno : 0;
+	if (!ret && !is_ours(&before))
+		ret = adopt(&before);
 	s2_mutex_unlock(&signals.lock);
-	if (ret)
-		s2_free(&s2_libc_allocator, previous);
-	return ret == -EALREADY ? 0 : ret;
+	return ret;
 }
 
 int s2_window_error(void)

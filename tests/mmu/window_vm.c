@@ -58,7 +58,8 @@ void catch_signals(void)
 	assert_int_equal(sigaction(SIGSEGV, &library, NULL), 0);
 }
 
-int window_load(const void *addr, uint64_t *value)
+/* One of the two is in the window. */
+static int copy_word(volatile uint64_t *to, const volatile uint64_t *from)
 {
 	sigjmp_buf here;
 
@@ -67,23 +68,19 @@ int window_load(const void *addr, uint64_t *value)
 		return landed_with;
 	}
 	landing = &here;
-	*value = *(const volatile uint64_t *)addr;
+	*to = *from;
 	landing = NULL;
 	return 0;
 }
 
+int window_load(const void *addr, uint64_t *value)
+{
+	return copy_word(value, addr);
+}
+
 int window_store(void *addr, uint64_t value)
 {
-	sigjmp_buf here;
-
-	if (sigsetjmp(here, 1)) {
-		landing = NULL;
-		return landed_with;
-	}
-	landing = &here;
-	*(volatile uint64_t *)addr = value;
-	landing = NULL;
-	return 0;
+	return copy_word(addr, &value);
 }
 
 struct s2_window *window_of(struct s2_vm *vm, uint64_t gfn, uint64_t pages)

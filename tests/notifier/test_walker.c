@@ -180,6 +180,99 @@ static void a_vm_of_several_that_goes_in_the_pair_does_not_upset_the_others(void
 	s2_vm_put(vms[2]);
 }
 
+static struct s2_vm_stats vm_stats_of(struct s2_vm *vm)
+{
+	struct s2_vm_stats stats;
+
+	assert_int_equal(s2_vm_get_stats(vm, &stats), 0);
+	return stats;
+}
+
+static void assert_invalidations(struct s2_vm *vm, uint64_t invalidations, uint64_t elided)
+{
+	struct s2_vm_stats stats = vm_stats_of(vm);
+
+	assert_int_equal(stats.invalidations, invalidations);
+	assert_int_equal(stats.elided, elided);
+}
+
+/* One for a page of the first VM, one for a page of nobody's. */
+static void each_vm_has_its_own_count_of_what_was_elided(void **state)
+{
+	struct world *w = *state;
+	struct s2_invalidation inv;
+	struct s2_vm *vms[2];
+
+	create_vms(w, vms, 2);
+	add(vms[0], 0, w->elsewhere, 1);
+	assert_int_equal(start_elsewhere(w, &inv, 0), 0);
+	end_pair(w, &inv);
+	assert_int_equal(start_pages(w, &inv, -1, 1, 0), 0);
+	end_pair(w, &inv);
+	assert_int_equal(stats_of(w).elided, w->gate == S2_GATE_ALWAYS ? 0 : 1);
+	assert_invalidations(vms[0], 2, w->gate == S2_GATE_ALWAYS ? 0 : 1);
+	assert_invalidations(vms[1], 2, w->gate == S2_GATE_ALWAYS ? 0 : 2);
+	put_vms(vms, 2);
+}
+
+static void a_vm_counts_no_pair_of_before_its_time(void **state)
+{
+	struct world *w = *state;
+	struct s2_invalidation inv;
+	struct s2_vm *late;
+
+	assert_int_equal(start_pages(w, &inv, 0, 1, 0), 0);
+	end_pair(w, &inv);
+	create_vms(w, &late, 1);
+	assert_invalidations(late, 0, 0);
+	assert_int_equal(start_pages(w, &inv, 0, 1, 0), 0);
+	end_pair(w, &inv);
+	assert_invalidations(late, 1, w->gate == S2_GATE_ALWAYS ? 0 : 1);
+	assert_invalidations(w->vm, 2, 0);
+	put_vms(&late, 1);
+}
+
+static void a_pair_that_is_open_is_counted(void **state)
+{
+	struct world *w = *state;
+	struct s2_invalidation related, unrelated;
+
+	assert_int_equal(start_pages(w, &related, 0, 1, 0), 0);
+	assert_invalidations(w->vm, 1, 0);
+	assert_int_equal(start_elsewhere(w, &unrelated, 0), 0);
+	assert_invalidations(w->vm, 2, w->gate == S2_GATE_ALWAYS ? 0 : 1);
+	end_pair(w, &unrelated);
+	end_pair(w, &related);
+	assert_invalidations(w->vm, 2, w->gate == S2_GATE_ALWAYS ? 0 : 1);
+}
+
+/* It is told of as nothing that was: neither as an invalidation nor as one that took the lock. */
+static void a_start_that_failed_is_counted_by_no_vm(void **state)
+{
+	struct world *w = *state;
+	struct guest guest = { 0 };
+	struct s2_invalidation inv;
+
+	guest_start(&guest, w->vm, gpa_of(0));
+	assert_int_equal(start_pages(w, &inv, 0, 1, S2_NONBLOCK), -EAGAIN);
+	assert_invalidations(w->vm, 0, 0);
+	guest_poll(&guest);
+	guest_finish(&guest);
+	assert_int_equal(start_pages(w, &inv, 0, 1, S2_NONBLOCK), 0);
+	end_pair(w, &inv);
+	assert_invalidations(w->vm, 1, 0);
+}
+
+/* What ages or looks only takes the lock, too, and is no invalidation. */
+static void a_walk_that_is_no_pair_is_counted_by_no_vm(void **state)
+{
+	struct world *w = *state;
+
+	map_pages(w, 1);
+	assert_true(s2_clear_flush_young(w->mm, hva_of(w, 0), hva_of(w, 1)));
+	assert_invalidations(w->vm, 0, 0);
+}
+
 static void a_mutex_serves_as_mmu_lock_too(void **state)
 {
 	const struct s2_vm_config config = { .mmu_lock = S2_MMU_LOCK_MUTEX };
@@ -210,6 +303,11 @@ static const struct gated_test tests[] = {
 	GATED(interleaved_vms_are_counted_evenly_by_a_nonblocking_start, EVERY_GATE),
 	GATED(interleaved_vms_are_counted_evenly_by_a_start_that_fails_to_flush, EVERY_GATE),
 	GATED(a_vm_of_several_that_goes_in_the_pair_does_not_upset_the_others, EVERY_GATE),
+	GATED(each_vm_has_its_own_count_of_what_was_elided, EVERY_GATE),
+	GATED(a_vm_counts_no_pair_of_before_its_time, EVERY_GATE),
+	GATED(a_pair_that_is_open_is_counted, EVERY_GATE),
+	GATED(a_start_that_failed_is_counted_by_no_vm, EVERY_GATE),
+	GATED(a_walk_that_is_no_pair_is_counted_by_no_vm, EVERY_GATE),
 	GATED(a_mutex_serves_as_mmu_lock_too, EVERY_GATE),
 };
 

@@ -5,6 +5,7 @@
 #include "small_vm.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,8 +41,13 @@ static int faulty_store(struct s2_pool_tier *base, const void *page, uint64_t *s
 	struct faulty_tier *tier = faulty(base);
 	int ret = atomic_load(&tier->store_error);
 
+	atomic_fetch_add(&tier->stores, 1);
 	if (!ret && unlucky(tier))
 		ret = -EIO;
+	if (!ret && tier->need && tier->need(page) > atomic_load(&tier->room)) {
+		*slot = tier->need(page);
+		ret = -E2BIG;
+	}
 	if (ret)
 		return ret;
 	pthread_mutex_lock(&tier->lock);
@@ -89,12 +95,18 @@ static void faulty_destroy(struct s2_pool_tier *base)
 	atomic_fetch_add(&faulty(base)->destroyed, 1);
 }
 
+static unsigned faulty_room(struct s2_pool_tier *base)
+{
+	return atomic_load(&faulty(base)->room);
+}
+
 static const struct s2_pool_tier_ops faulty_ops = {
 	.name = "faulty",
 	.store = faulty_store,
 	.load = faulty_load,
 	.drop = faulty_drop,
 	.destroy = faulty_destroy,
+	.room = faulty_room,
 };
 
 void faulty_tier_init(struct faulty_tier *tier, unsigned capacity)
@@ -103,6 +115,7 @@ void faulty_tier_init(struct faulty_tier *tier, unsigned capacity)
 	tier->tier.ops = &faulty_ops;
 	pthread_mutex_init(&tier->lock, NULL);
 	tier->capacity = capacity;
+	tier->room = UINT_MAX;
 	for (uint32_t i = 0; i < FAULTY_TIER_SLOTS; i++)
 		tier->free[i] = i;
 	tier->pages = calloc(FAULTY_TIER_SLOTS, S2_PAGE_SIZE);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A tier that does what it is told: keeps pages in an array, is full, fails, returns
- * damaged bytes, or does one of these now and then.
+ * A tier that does what it is told: keeps pages in an array, is full, has no room for some, fails,
+ * returns damaged bytes, or does one of these now and then.
  */
 #ifndef TESTS_POOL_FAULTY_TIER_H
 #define TESTS_POOL_FAULTY_TIER_H
@@ -14,6 +14,8 @@
 
 /*
  * @store_error, @load_error: what the call returns, without doing anything.
+ * @need:      how much room a page takes, of @room; NULL: all have room, as far as there are slots.
+ * @stores:    how often it was asked to keep a page.
  * @damage:    load() flips a bit; @mix_up: it returns slot 0.
  * @slot_base: added to each slot's number.
  * @meanwhile: called once, in the middle of the next store(); @in_load: of the next load().
@@ -27,6 +29,9 @@ struct faulty_tier {
 	uint32_t free[FAULTY_TIER_SLOTS];
 	char (*pages)[S2_PAGE_SIZE];
 	uint64_t slot_base;
+	unsigned (*need)(const void *page);
+	_Atomic unsigned room;
+	_Atomic unsigned stores;
 	_Atomic int store_error;
 	_Atomic int load_error;
 	_Atomic bool damage;

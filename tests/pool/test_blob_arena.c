@@ -100,6 +100,30 @@ static void test_a_hole_is_given_to_the_blob_that_fits_best(void **state)
 	s2_blob_arena_destroy(&arena);
 }
 
+/* Of the largest hole, and no more than there is. */
+static void test_it_is_known_how_much_room_there_is(void **state)
+{
+	static uint64_t slots[MANY];
+	struct s2_blob_arena arena;
+	unsigned n;
+
+	assert_int_equal(s2_blob_arena_init(&arena, ARENA_SIZE), 0);
+	assert_int_equal(s2_blob_room(&arena), S2_BLOB_SMALL);
+	n = fill(&arena, 1, slots);
+	assert_int_equal(s2_blob_room(&arena), 0);
+	assert_int_equal(s2_blob_granules(1), 1);
+	s2_blob_free(&arena, slots[7]);
+	assert_int_equal(s2_blob_room(&arena), 1);
+	s2_blob_free(&arena, slots[9]);
+	assert_int_equal(s2_blob_room(&arena), 1);
+	s2_blob_free(&arena, slots[8]);
+	assert_int_equal(s2_blob_room(&arena), 3);
+	assert_null(s2_blob_alloc(&arena, 3 * S2_BLOB_GRANULE, &slots[n]));
+	assert_non_null(s2_blob_alloc(&arena, 2 * S2_BLOB_GRANULE, &slots[n]));
+	assert_int_equal(s2_blob_room(&arena), 0);
+	s2_blob_arena_destroy(&arena);
+}
+
 static void test_only_the_beginning_of_a_blob_is_a_slot(void **state)
 {
 	struct s2_blob_arena arena;
@@ -209,6 +233,7 @@ int main(void)
 		cmocka_unit_test(test_all_its_memory_is_used_but_for_one_part_in_two_hundred),
 		cmocka_unit_test(test_what_is_freed_merges_to_one_block),
 		cmocka_unit_test(test_a_hole_is_given_to_the_blob_that_fits_best),
+		cmocka_unit_test(test_it_is_known_how_much_room_there_is),
 		cmocka_unit_test(test_only_the_beginning_of_a_blob_is_a_slot),
 		cmocka_unit_test(test_blobs_that_come_and_go_at_random_stay_whole),
 		cmocka_unit_test(test_a_full_arena_wastes_little),

@@ -61,6 +61,15 @@ static void swap_out_all(struct pool_vm *p)
 	assert_int_equal(pool_stats(p).free_frames, FRAMES);
 }
 
+static void assert_each_has_its_own(struct pool_vm *p, struct copy *copy)
+{
+	assert_guest_has_pages(p->vcpu, 0, 4, 2);
+	assert_guest_has_pages(p->vcpu, 4, PAGES, 1);
+	assert_guest_has_pages(copy->vcpu, 0, 2, 1);
+	assert_guest_has_pages(copy->vcpu, 2, 6, 3);
+	assert_guest_has_pages(copy->vcpu, 6, PAGES, 1);
+}
+
 static void neither_notices_the_other(enum s2_gate gate)
 {
 	struct copy copy;
@@ -72,17 +81,9 @@ static void neither_notices_the_other(enum s2_gate gate)
 	assert_guest_has_pages(copy.vcpu, 0, PAGES, 1);
 	guest_fill_pages(p.vcpu, 0, 4, 2);
 	guest_fill_pages(copy.vcpu, 2, 6, 3);
-	assert_guest_has_pages(p.vcpu, 0, 4, 2);
-	assert_guest_has_pages(p.vcpu, 4, PAGES, 1);
-	assert_guest_has_pages(copy.vcpu, 0, 2, 1);
-	assert_guest_has_pages(copy.vcpu, 2, 6, 3);
-	assert_guest_has_pages(copy.vcpu, 6, PAGES, 1);
+	assert_each_has_its_own(&p, &copy);
 	swap_out_all(&p);
-	assert_guest_has_pages(p.vcpu, 0, 4, 2);
-	assert_guest_has_pages(p.vcpu, 4, PAGES, 1);
-	assert_guest_has_pages(copy.vcpu, 0, 2, 1);
-	assert_guest_has_pages(copy.vcpu, 2, 6, 3);
-	assert_guest_has_pages(copy.vcpu, 6, PAGES, 1);
+	assert_each_has_its_own(&p, &copy);
 	copy_end(&copy, &p);
 	pool_vm_end(&p);
 }

@@ -149,6 +149,25 @@ static void test_it_rests_when_all_tiers_refuse(void **state)
 	it_rests(2);
 }
 
+/* However often it is woken. */
+static void test_it_asks_a_full_tier_once(void **state)
+{
+	struct pool_vm p;
+
+	begin(&p, S2_GATE_RANGE, FRAMES, 1);
+	p.tiers[0].capacity = 0;
+	guest_fill_pages(p.vcpu, 0, FRAMES - LOW + 1, 1);
+	while (!atomic_load(&p.tiers[0].stores))
+		sched_yield();
+	guest_fill_pages(p.vcpu, FRAMES - LOW + 1, FRAMES, 1);
+	for (unsigned i = 0; i < 1000; i++) {
+		assert_int_equal(s2_pool_discard(p.pool, p.hva, S2_PAGE_SIZE), 0);
+		guest_fill_pages(p.vcpu, 0, 1, 1);
+	}
+	assert_int_equal(atomic_load(&p.tiers[0].stores), 1);
+	pool_vm_end(&p);
+}
+
 static void test_it_rests_without_tier(void **state)
 {
 	it_rests(0);
@@ -192,6 +211,7 @@ int main(void)
 		cmocka_unit_test(test_it_stops_at_the_high_watermark),
 		cmocka_unit_test(test_shared_frames_come_free),
 		cmocka_unit_test(test_it_rests_when_all_tiers_refuse),
+		cmocka_unit_test(test_it_asks_a_full_tier_once),
 		cmocka_unit_test(test_it_rests_without_tier),
 		cmocka_unit_test(test_it_ends_while_it_is_at_work),
 	};

@@ -178,7 +178,7 @@ static int turn_and_refuse(struct s2_pool_tier *base, const void *page, uint64_t
 
 	atomic_fetch_add(&tier->pool->frames.hand, 1);
 	atomic_fetch_add(&tier->region->hand, 1);
-	return -ENOSPC;
+	return -EIO;
 }
 
 static int load_nothing(struct s2_pool_tier *base, uint64_t slot, void *page)

@@ -120,6 +120,25 @@ static void test_a_tier_that_refuses_is_none(void **state)
 	pool_vm_end(&p);
 }
 
+/* Asked for once, it need not refuse each page of all the others. */
+static void test_a_full_tier_is_none(void **state)
+{
+	struct tenant victim;
+	struct pool_vm p;
+
+	pool_vm_begin(&p, S2_GATE_RANGE, POOL_FRAMES, POOL_FRAMES + 4, 0, 1);
+	p.tiers[0].capacity = 4;
+	tenant_begin(&victim, &p, 1, 6);
+	guest_fill_pages(p.vcpu, 0, POOL_FRAMES + 4 - 6, 1);
+	atomic_store(&p.tiers[0].stores, 0);
+	guest_fill_pages(p.vcpu, POOL_FRAMES + 4 - 6, POOL_FRAMES + 4 - 5, 1);
+	assert_lost(&victim, &p);
+	assert_in_range(atomic_load(&p.tiers[0].stores), 1, 2);
+	assert_int_equal(pool_stats(&p).oom_kills, 1);
+	tenant_end(&victim, &p);
+	pool_vm_end(&p);
+}
+
 static void test_the_highest_priority_first(void **state)
 {
 	struct tenant tenants[3];
@@ -390,6 +409,7 @@ int main(void)
 		cmocka_unit_test(test_the_victim_loses_its_memory_rwsem),
 		cmocka_unit_test(test_the_victim_loses_its_memory_count),
 		cmocka_unit_test(test_a_tier_that_refuses_is_none),
+		cmocka_unit_test(test_a_full_tier_is_none),
 		cmocka_unit_test(test_the_highest_priority_first),
 		cmocka_unit_test(test_a_memcg_without_memory_is_no_victim),
 		cmocka_unit_test(test_without_victim_there_is_no_memory),

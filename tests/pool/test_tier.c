@@ -17,7 +17,8 @@
 struct stub {
 	struct s2_pool_tier tier;
 	uint64_t first;
-	unsigned stored, dropped, batches;
+	unsigned room; /* 0: no end of it */
+	unsigned stored, refused, dropped, batches;
 	uint64_t last_dropped;
 };
 
@@ -26,7 +27,11 @@ static int stub_store(struct s2_pool_tier *tier, const void *page, uint64_t *slo
 	struct stub *stub = (struct stub *)tier;
 
 	if (*(const char *)page == 'R')
+		return -E2BIG;
+	if (stub->room && stub->stored == stub->room) {
+		stub->refused++;
 		return -ENOSPC;
+	}
 	*slot = stub->first + stub->stored++;
 	return 0;
 }
@@ -93,7 +98,7 @@ static void test_one_by_one_where_there_is_no_other_way(void **state)
 	s2_pool_tier_store_many(&stub.tier, 4, pages, slots, results);
 	assert_int_equal(stub.stored, 3);
 	assert_int_equal(results[0], 0);
-	assert_int_equal(results[1], -ENOSPC);
+	assert_int_equal(results[1], -E2BIG);
 	assert_int_equal(slots[0], 7);
 	assert_int_equal(slots[2], 8);
 	assert_int_equal(slots[3], 9);
@@ -104,6 +109,20 @@ static void test_one_by_one_where_there_is_no_other_way(void **state)
 	assert_int_equal(results[1], -EINVAL);
 	assert_int_equal(results[3], 0);
 	assert_int_equal(loaded[3][S2_PAGE_SIZE - 1], 9);
+}
+
+static void test_who_is_full_is_not_asked_for_the_rest(void **state)
+{
+	struct stub stub = { .tier = { &one_by_one }, .room = 1 };
+	const void *const same[4] = { page, page, page, page };
+	uint64_t slots[4];
+	int results[4];
+
+	s2_pool_tier_store_many(&stub.tier, 4, same, slots, results);
+	assert_int_equal(results[0], 0);
+	for (unsigned i = 1; i < 4; i++)
+		assert_int_equal(results[i], -ENOSPC);
+	assert_int_equal(stub.refused, 1);
 }
 
 static void test_a_tiers_own_way_is_taken(void **state)
@@ -141,7 +160,7 @@ static void test_a_slot_that_is_too_large_is_given_back(void **state)
 
 	s2_pool_tier_store_many(&stub.tier, 3, pages, slots, results);
 	assert_int_equal(results[0], 0);
-	assert_int_equal(results[1], -ENOSPC);
+	assert_int_equal(results[1], -E2BIG);
 	assert_int_equal(results[2], -EIO);
 	assert_int_equal(stub.dropped, 1);
 	assert_int_equal(stub.last_dropped, UINT64_C(1) << S2_POOL_SLOT_BITS);
@@ -151,6 +170,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_by_one_where_there_is_no_other_way),
+		cmocka_unit_test(test_who_is_full_is_not_asked_for_the_rest),
 		cmocka_unit_test(test_a_tiers_own_way_is_taken),
 		cmocka_unit_test(test_what_a_tier_says_nothing_about_has_failed),
 		cmocka_unit_test(test_a_slot_that_is_too_large_is_given_back),

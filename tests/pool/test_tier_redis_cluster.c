@@ -226,6 +226,29 @@ static void test_batches_are_spread_and_come_back(void **state)
 	assert_int_equal(all_keys(), 0);
 }
 
+static void limit_memory(unsigned server, unsigned bytes)
+{
+	redis_server_tell(&servers[server], "+OK", "CONFIG SET maxmemory %u", bytes);
+}
+
+static void test_it_is_full_when_no_server_has_memory(void **state)
+{
+	struct s2_pool_tier *tier = tier_begin();
+	uint64_t slots[PAGES], slot;
+
+	limit_memory(1, 1);
+	store_all(tier, slots);
+	load_all(tier, slots);
+	assert_int_equal(keys(1), 0);
+	for (unsigned i = 0; i < SERVERS; i++)
+		limit_memory(i, 1);
+	assert_int_equal(store(tier, 0, &slot), -ENOSPC);
+	for (unsigned i = 0; i < SERVERS; i++)
+		limit_memory(i, 0);
+	assert_int_equal(store(tier, 0, &slot), 0);
+	tier->ops->destroy(tier);
+}
+
 static void test_a_prefix_may_keep_all_on_one_server(void **state)
 {
 	struct s2_pool_redis_config config = config_of(0);
@@ -424,6 +447,7 @@ static int run_shared(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pages_are_spread_and_come_back),
 		cmocka_unit_test(test_batches_are_spread_and_come_back),
+		cmocka_unit_test(test_it_is_full_when_no_server_has_memory),
 		cmocka_unit_test(test_a_prefix_may_keep_all_on_one_server),
 		cmocka_unit_test(test_a_slot_that_is_moving_is_asked_for),
 		cmocka_unit_test(test_the_map_is_asked_for_when_slots_have_moved),

@@ -539,16 +539,23 @@ static void later(int sig, siginfo_t *info, void *context)
 	before_later.sa_sigaction(sig, info, context);
 }
 
-static void test_a_handler_that_came_later_passes_on(void)
+/* Over the library's, which has taken the place of one. */
+static void install_later(void)
 {
 	const struct sigaction first = handler(look_and_leave, 0), action = handler(later, 0);
+
+	install(&first);
+	assert_int_equal(sigaction(SIGSEGV, &action, &before_later), 0);
+	assert_true(before_later.sa_flags & SA_SIGINFO);
+}
+
+static void test_a_handler_that_came_later_passes_on(void)
+{
 	char *page = bad_page();
 	struct window_vm w;
 
 	begin(&w);
-	install(&first);
-	assert_int_equal(sigaction(SIGSEGV, &action, &before_later), 0);
-	assert_true(before_later.sa_flags & SA_SIGINFO);
+	install_later();
 	window_fill(&w, 3, 1);
 	assert_int_equal(seen.calls, 1);
 	assert_guest_has(w.p.vcpu, 3, 1);
@@ -571,6 +578,79 @@ static void test_another_handler_becomes_the_one_before(void)
 	window_fill(&w, 3, 1);
 	assert_int_equal(seen.calls, 1);
 	window_vm_end(&w);
+}
+
+/* To the library's function, which then passes on to the one before that: each is called once. */
+static void test_a_handler_that_passes_on_can_become_the_one_before(void)
+{
+	char *page = bad_page();
+	struct window_vm w;
+
+	begin(&w);
+	install_later();
+	assert_int_equal(s2_window_handle_signals(), 0);
+	window_fill(&w, 3, 1);
+	assert_int_equal(seen.calls, 0);
+	touch_and_come_back(page);
+	assert_int_equal(seen.calls, 2);
+	assert_int_equal(seen.error, 0);
+	assert_int_equal(map_region(w.p.vm, 0, 0, 0, w.p.hva), 0);
+	touch_and_come_back(w.addr);
+	assert_int_equal(seen.calls, 4);
+	assert_int_equal(seen.error, -ENXIO);
+	munmap(page, S2_PAGE_SIZE);
+	window_vm_end(&w);
+}
+
+/* One that differs from others by a signal that it wants blocked. */
+static struct sigaction handler_of_many(int n)
+{
+	struct sigaction action = handler(look_and_leave, 0);
+
+	sigaddset(&action.sa_mask, SIGRTMIN + n);
+	return action;
+}
+
+static void test_there_is_room_for_eight_handlers(void)
+{
+	struct sigaction action, after;
+	char *page = bad_page();
+
+	for (int n = 0; n < 8; n++) {
+		action = handler_of_many(n);
+		install(&action);
+	}
+	action = handler_of_many(8);
+	assert_int_equal(sigaction(SIGSEGV, &action, NULL), 0);
+	assert_int_equal(s2_window_handle_signals(), -ENOSPC);
+	assert_int_equal(sigaction(SIGSEGV, NULL, &after), 0);
+	assert_ptr_equal(after.sa_sigaction, look_and_leave);
+	action = handler_of_many(3);
+	install(&action);
+	touch_and_come_back(page);
+	assert_true(sigismember(&seen.blocked, SIGRTMIN + 3));
+	munmap(page, S2_PAGE_SIZE);
+}
+
+static void test_the_same_handler_needs_room_once(void)
+{
+	const struct sigaction action = handler(look_and_leave, 0);
+
+	for (unsigned i = 0; i < 20; i++)
+		install(&action);
+}
+
+static void test_a_handler_for_once_can_be_installed_again(void)
+{
+	const struct sigaction action = handler(look_and_leave, SA_RESETHAND);
+	char *page = bad_page();
+
+	for (unsigned i = 0; i < 3; i++) {
+		install(&action);
+		touch_and_come_back(page);
+		assert_int_equal(seen.calls, 1);
+	}
+	munmap(page, S2_PAGE_SIZE);
 }
 
 static void test_asking_again_changes_nothing(void)
@@ -779,6 +859,10 @@ int main(void)
 		SIGNAL_TEST(test_a_handler_that_came_later_passes_on),
 		SIGNAL_TEST(test_asking_again_changes_nothing),
 		SIGNAL_TEST(test_another_handler_becomes_the_one_before),
+		SIGNAL_TEST(test_a_handler_that_passes_on_can_become_the_one_before),
+		SIGNAL_TEST(test_there_is_room_for_eight_handlers),
+		SIGNAL_TEST(test_the_same_handler_needs_room_once),
+		SIGNAL_TEST(test_a_handler_for_once_can_be_installed_again),
 		SIGNAL_TEST(test_without_the_handler_calls_still_fault),
 		SIGNAL_TEST(test_many_threads_at_the_same_page),
 		SIGNAL_TEST(test_another_signals_handler_may_use_a_window),
