@@ -280,7 +280,7 @@ int bench_main(int argc, char **argv)
 	int status;
 
 	find_cpus(&arguments.options);
-	status = options_parse(&argp, bench_suite.program, argc, argv, &arguments);
+	status = options_parse(&argp, bench_suite.program, 0, argc, argv, &arguments);
 	set_defaults(&arguments);
 	if (!status && bench_suite.begin)
 		status = bench_suite.begin();

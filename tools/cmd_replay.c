@@ -204,15 +204,15 @@ static int print_json(json_t *reports)
 {
 	json_t *object = json_array_size(reports) == 1 ? json_incref(json_array_get(reports, 0))
 						       : json_pack("{s:O}", "traces", reports);
-	int error = object ? json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9))
-			   : -1;
 
-	json_decref(object);
-	if (error) {
-		fprintf(stderr, "stage2 replay: could not write the report\n");
+	if (!object) {
+		fprintf(stderr, "stage2 replay: out of memory for the report\n");
 		return 1;
 	}
+	/* What cannot be written is told at the program's end. */
+	json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
 	putchar('\n');
+	json_decref(object);
 	return 0;
 }
 
@@ -221,7 +221,7 @@ int cmd_replay(int argc, char **argv)
 	const struct argp argp = { argp_options, parse_option, "TRACE...", doc, NULL, NULL, NULL };
 	struct replay_options options = { .vcpus = 1, .seed = 1, .stall_s = 60 };
 	json_t *reports = NULL;
-	int status = options_parse(&argp, "stage2 replay", argc, argv, &options);
+	int status = options_parse(&argp, "stage2 replay", 0, argc, argv, &options);
 
 	if (status)
 		return status;

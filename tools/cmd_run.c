@@ -60,7 +60,10 @@ static const struct argp_option argp_options[] = {
 	  "End a guest that runs longer than N seconds (default 0: never)", 0 },
 	{ "output-limit", KEY_OUTPUT, "SIZE", 0,
 	  "End a guest that writes more than this (default 1G; 0: no limit)", 0 },
-	{ "files", KEY_FILES, "N", 0, "Files that a guest may have open (default 64)", 0 },
+	{ "files", KEY_FILES, "N", 0,
+	  "Files that a guest may have open (default 64, or as many as there are descriptors for "
+	  "each)",
+	  0 },
 	{ NULL, 0, NULL, 0, "Memory:", 2 },
 	{ "mem", KEY_MEM, "SIZE", 0, "Memory of each guest, as 4096K, 64M or 2G (default 64M)", 0 },
 	{ "pool", KEY_POOL, "SIZE", 0,
@@ -213,11 +216,25 @@ static error_t parse_compare(struct run_request *request, const char *arg,
 		arg, RUN_MAX_COMPARED, RUN_MAX_GUESTS);
 }
 
-/* What follows "--". */
+/* It may be meant for PROGRAM or for us; NULL: there is none. */
+static const char *doubtful_option(const struct argp_state *state)
+{
+	for (int i = state->next; i < state->argc && !state->quoted; i++)
+		if (state->argv[i][0] == '-' && state->argv[i][1])
+			return state->argv[i];
+	return NULL;
+}
+
 static error_t parse_program(struct run_request *request, const struct argp_state *state)
 {
+	const char *doubtful = doubtful_option(state);
 	char error[RUN_ERROR];
 
+	if (doubtful)
+		return option_refuse(state, NULL,
+				     "'%s' follows PROGRAM without a '--' before that; as in: "
+				     "stage2 run [OPTIONS] -- %s [ARGS]",
+				     doubtful, state->argv[state->next]);
 	if (request->options.commands.nr)
 		return option_refuse(state, "--commands", "leave out PROGRAM, '%s'",
 				     state->argv[state->next]);
@@ -348,7 +365,23 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	}
 }
 
-static char *join(int argc, char **argv)
+/* So that a shell makes the same word of it again. */
+static void quote(const char *word, FILE *stream)
+{
+	if (*word && !word[strcspn(word, " \t\n'\"\\$`*?[](){}<>|&;#~!")]) {
+		fputs(word, stream);
+		return;
+	}
+	fputc('\'', stream);
+	for (; *word; word++)
+		if (*word == '\'')
+			fputs("'\\''", stream);
+		else
+			fputc(*word, stream);
+	fputc('\'', stream);
+}
+
+static char *command_line(int argc, char **argv)
 {
 	char *text = NULL;
 	size_t size;
@@ -357,8 +390,10 @@ static char *join(int argc, char **argv)
 	if (!stream)
 		return NULL;
 	fputs("stage2", stream);
-	for (int i = 0; i < argc; i++)
-		fprintf(stream, " %s", argv[i]);
+	for (int i = 0; i < argc; i++) {
+		fputc(' ', stream);
+		quote(argv[i], stream);
+	}
 	return fclose(stream) ? NULL : text;
 }
 
@@ -367,7 +402,7 @@ int cmd_run(int argc, char **argv)
 	const struct argp argp = { argp_options, parse_option, "-- PROGRAM [ARGS...]", doc, NULL,
 				   NULL,	 NULL };
 	struct run_request *request = calloc(1, sizeof(*request));
-	char *command = join(argc, argv);
+	char *command = command_line(argc, argv);
 	int status = 1;
 
 	if (request && command) {
@@ -379,7 +414,7 @@ int cmd_run(int argc, char **argv)
 			.window = true,
 			.command = command,
 		};
-		status = options_parse(&argp, "stage2 run", argc, argv, request);
+		status = options_parse(&argp, "stage2 run", ARGP_IN_ORDER, argc, argv, request);
 		if (!status)
 			status = run_series(request);
 		run_commands_clear(&request->options.commands);

@@ -309,12 +309,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static int print_json(json_t *object)
 {
-	int failed = !object || json_dumpf(object, stdout, JSON_INDENT(2)) || puts("") < 0;
-
-	if (failed)
-		fputs("stage2 torture: could not write the report\n", stderr);
+	if (!object) {
+		fputs("stage2 torture: out of memory for the report\n", stderr);
+		return 1;
+	}
+	/* What cannot be written is told at the program's end. */
+	json_dumpf(object, stdout, JSON_INDENT(2));
+	puts("");
 	json_decref(object);
-	return failed;
+	return 0;
 }
 
 /* The lines of @text, without their ends. */
@@ -648,7 +651,7 @@ int cmd_torture(int argc, char **argv)
 	c.options.seed = clock_ns() / 1000;
 	c.options.deadlock = die_of_deadlock;
 	c.options.ctx = &c;
-	status = options_parse(&argp, "stage2 torture", argc, argv, &c);
+	status = options_parse(&argp, "stage2 torture", 0, argc, argv, &c);
 	if (status)
 		return status;
 	c.options.progress = isatty(STDERR_FILENO);

@@ -30,6 +30,7 @@ struct guest_limits {
  *           have put something else in the program's place. NULL: @program.
  * @stdio:   the host's descriptors that are the guest's 0, 1 and 2; -1: closed.
  * @stop:    set by another thread ends the guest; NULL: nobody does.
+ * @syscalls: how many it has made so far, for others to look at meanwhile; NULL: nobody does.
  */
 struct guest_config {
 	struct guest_memory *memory;
@@ -41,6 +42,7 @@ struct guest_config {
 	int stdio[3];
 	struct guest_limits limits;
 	const _Atomic bool *stop;
+	_Atomic uint64_t *syscalls;
 };
 
 /* A system call that is not in the table, and how often the guest got ENOSYS for it. */

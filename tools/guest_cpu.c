@@ -11,11 +11,14 @@
  */
 #include "guest_cpu.h"
 
+#include "guest_handlers.h"
 #include "guest_internal.h"
 #include "guest_maps.h"
 #include "guest_privilege.h"
+#include "guest_registers.h"
 #include "guest_stores.h"
 #include "guest_syscalls.h"
+#include "guest_timer.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -24,6 +27,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -35,10 +39,13 @@
 /*
  * @failed_gpa:  of the access that ended it.
  * @interrupt:   the exception that did, or -1.
- * @in_call:     a system call is being answered, so that what fails is not the engine.
+ * @in_call:     a system call is being answered, or a signal delivered, so that what fails is not
+ *               the engine.
  * @failed:      where to go on, with @failed_hva when the host cannot provide memory, or with the
  *               signal by which the engine failed.
- * @finished:    under @mutex: the engine has returned.
+ * @preemptible: it has on_block().
+ * @asked:       to stop, for the guest's timer.
+ * @finished:    under @mutex: the guest has ended.
  */
 struct guest_cpu {
 	struct guest *guest;
@@ -51,8 +58,13 @@ struct guest_cpu {
 	volatile int failed_signal;
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
+	bool preemptible;
+	atomic_bool asked;
 	bool finished;
 };
+
+/* Where a timer has expired the guest is asked to stop every so often until it has seen that. */
+#define TIMER_STOP_NS 1000000
 
 /* The guest that this thread's engine is in. A signal handler gets at nothing else. */
 static _Thread_local struct guest_cpu *volatile running;
@@ -198,23 +210,70 @@ void guest_cpu_set_gs(struct guest_cpu *cpu, uint64_t base)
 	write_register(cpu, UC_X86_REG_GS_BASE, base);
 }
 
+void guest_cpu_registers(struct guest_cpu *cpu, struct guest_registers *registers)
+{
+	guest_registers_read(cpu->engine, registers);
+}
+
+void guest_cpu_set_registers(struct guest_cpu *cpu, const struct guest_registers *registers)
+{
+	guest_registers_write(cpu->engine, registers);
+}
+
+/*
+ * Before each block of code, where what uc_emu_stop() leaves behind can be gone on with. Called by
+ * another thread it stops an engine in the middle of an instruction, which is good for an end only.
+ */
+static void on_block(uc_engine *engine, uint64_t address, uint32_t size, void *ctx)
+{
+	struct guest_cpu *cpu = ctx;
+
+	(void)address;
+	(void)size;
+	if (atomic_load_explicit(&cpu->asked, memory_order_relaxed))
+		uc_emu_stop(engine);
+}
+
+/* It costs a guest time, so that only one that has a timer is. */
+static bool should_be_preemptible(const struct guest_cpu *cpu)
+{
+	return !cpu->preemptible && guest_timer_next(cpu->guest) != UINT64_MAX;
+}
+
+/* What has been translated does not look whether it is to stop, and is translated again. */
+static int make_preemptible(struct guest_cpu *cpu)
+{
+	uc_hook hook;
+
+	cpu->preemptible = true;
+	if (uc_hook_add(cpu->engine, &hook, UC_HOOK_BLOCK, (void *)on_block, cpu, 1, 0) ||
+	    uc_ctl_remove_cache(cpu->engine, cpu->guest->text_start, cpu->guest->text_end)) {
+		guest_end(cpu->guest, 128 + SIGKILL, "the host has no memory for its timer");
+		return -ENOMEM;
+	}
+	return 0;
+}
+
 static void on_syscall(uc_engine *engine, void *ctx)
 {
 	static const int ids[] = { UC_X86_REG_RAX, UC_X86_REG_RDI, UC_X86_REG_RSI, UC_X86_REG_RDX,
-				   UC_X86_REG_R10, UC_X86_REG_R8,  UC_X86_REG_R9 };
+				   UC_X86_REG_R10, UC_X86_REG_R8,  UC_X86_REG_R9,  UC_X86_REG_RSP };
 	struct guest_cpu *cpu = ctx;
-	uint64_t values[7] = { 0 };
-	void *pointers[7];
+	struct guest *guest = cpu->guest;
+	uint64_t values[8] = { 0 };
+	void *pointers[8];
 	int64_t answer;
 
-	for (unsigned int i = 0; i < 7; i++)
+	for (unsigned int i = 0; i < 8; i++)
 		pointers[i] = &values[i];
-	uc_reg_read_batch(engine, (int *)ids, pointers, 7);
+	uc_reg_read_batch(engine, (int *)ids, pointers, 8);
+	guest->sp = values[7];
 	cpu->in_call = true;
-	answer = guest_syscall(cpu->guest, values[0], &values[1]);
+	answer = guest_syscall(guest, values[0], &values[1]);
+	answer = guest_handlers_answer(guest, values[0], answer);
 	cpu->in_call = false;
 	write_register(cpu, UC_X86_REG_RAX, (uint64_t)answer);
-	if (cpu->guest->ended)
+	if (guest->ended || guest_handlers_due(guest) || should_be_preemptible(cpu))
 		uc_emu_stop(engine);
 }
 
@@ -345,13 +404,20 @@ static void *watch(void *arg)
 
 	pthread_mutex_lock(&cpu->mutex);
 	while (!cpu->finished) {
-		uint64_t now = clock_ns();
+		uint64_t now = clock_ns(), timer = guest_timer_next(cpu->guest);
 		uint64_t next = now + GUEST_WAIT_MS * UINT64_C(1000000);
 
 		if (is_over(cpu->guest, now))
 			uc_emu_stop(cpu->engine);
 		else if (next > cpu->guest->deadline_ns)
 			next = cpu->guest->deadline_ns;
+		if (timer <= now) {
+			/* What has expired is looked up by the clock. */
+			atomic_store_explicit(&cpu->asked, true, memory_order_relaxed);
+			next = now + TIMER_STOP_NS;
+		} else if (next > timer) {
+			next = timer;
+		}
 		pthread_cond_timedwait(&cpu->changed, &cpu->mutex,
 				       &(struct timespec){ .tv_sec = (time_t)(next / 1000000000),
 							   .tv_nsec = (long)(next % 1000000000) });
@@ -430,7 +496,8 @@ static void tell_why(struct guest_cpu *cpu, uc_err error)
 		return;
 	if (cpu->failed_hva)
 		guest_end(guest, 128 + SIGBUS,
-			  "the host could not provide its memory at 0x%" PRIx64,
+			  "the host could not provide its memory at 0x%" PRIx64
+			  "; --pool or --swap may be too small",
 			  (uint64_t)((uintptr_t)cpu->failed_hva - (uintptr_t)guest->memory->base));
 	else if (cpu->failed_signal)
 		guest_end(guest, 128 + cpu->failed_signal,
@@ -448,20 +515,70 @@ static void tell_why(struct guest_cpu *cpu, uc_err error)
 			  read_register(cpu, UC_X86_REG_RIP));
 }
 
+/* Whether the engine has only been stopped for a signal, which is delivered then. */
+static bool goes_on(struct guest_cpu *cpu, uc_err error)
+{
+	struct guest *guest = cpu->guest;
+	bool on = atomic_exchange_explicit(&cpu->asked, false, memory_order_relaxed);
+
+	if (error || cpu->interrupt >= 0 || cpu->failed_hva || cpu->failed_signal ||
+	    guest_must_stop(guest))
+		return false;
+	if (should_be_preemptible(cpu)) {
+		if (make_preemptible(cpu))
+			return false;
+		on = true;
+	}
+	if (guest_handlers_due(guest)) {
+		guest_handlers_run(guest);
+		on = true;
+	}
+	return on && !guest->ended;
+}
+
+static uc_err run_until_it_ends(struct guest_cpu *cpu, uint64_t rip)
+{
+	for (;;) {
+		uc_err error;
+		bool on;
+
+		error = uc_emu_start(cpu->engine, rip, 0, 0, 0);
+		cpu->in_call = true;
+		on = goes_on(cpu, error);
+		cpu->in_call = false;
+		if (!on)
+			return error;
+		rip = read_register(cpu, UC_X86_REG_RIP);
+	}
+}
+
 /*
  * Either signal leaves the engine in the middle of something: nothing is done with it afterwards
  * but to close it.
  */
 static uc_err run_engine(struct guest_cpu *cpu, uint64_t entry)
 {
-	uc_err error = UC_ERR_OK;
+	uc_err error;
 
 	if (sigsetjmp(cpu->failed, 1) == 0) {
 		running = cpu;
-		error = uc_emu_start(cpu->engine, entry, 0, 0, 0);
+		error = run_until_it_ends(cpu, entry);
+	} else {
+		error = UC_ERR_OK;
 	}
 	running = NULL;
 	return error;
+}
+
+/* As Linux has a program begin; Unicorn has neither precision nor masks in its floating point. */
+static void begin(struct guest_cpu *cpu, uint64_t sp)
+{
+	struct guest_registers registers;
+
+	guest_registers_read(cpu->engine, &registers);
+	registers.general[GUEST_RSP] = sp;
+	guest_fpu_reset(&registers.fpu);
+	guest_registers_write(cpu->engine, &registers);
 }
 
 void guest_cpu_run(struct guest_cpu *cpu, uint64_t entry, uint64_t sp)
@@ -469,7 +586,7 @@ void guest_cpu_run(struct guest_cpu *cpu, uint64_t entry, uint64_t sp)
 	pthread_t watcher;
 	uc_err error;
 
-	write_register(cpu, UC_X86_REG_RSP, sp);
+	begin(cpu, sp);
 	guest_stores_begin(cpu->guest->text_start, cpu->guest->text_end);
 	if (pthread_create(&watcher, NULL, watch, cpu)) {
 		guest_end(cpu->guest, GUEST_NOT_RUN, "the host has no thread for it");

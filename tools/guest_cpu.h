@@ -9,6 +9,7 @@
 
 struct guest;
 struct guest_cpu;
+struct guest_registers;
 
 /*
  * Makes the process's handlers of SIGSEGV and SIGABRT ones that end a guest whose memory the host
@@ -29,5 +30,9 @@ void guest_cpu_set_fs(struct guest_cpu *cpu, uint64_t base);
 void guest_cpu_set_gs(struct guest_cpu *cpu, uint64_t base);
 uint64_t guest_cpu_fs(struct guest_cpu *cpu);
 uint64_t guest_cpu_gs(struct guest_cpu *cpu);
+
+/* Between two instructions, while the engine is stopped. */
+void guest_cpu_registers(struct guest_cpu *cpu, struct guest_registers *registers);
+void guest_cpu_set_registers(struct guest_cpu *cpu, const struct guest_registers *registers);
 
 #endif

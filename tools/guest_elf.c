@@ -49,6 +49,21 @@ static int refuse_errno(struct guest *guest, const char *doing, int error)
 	return error;
 }
 
+/* The host had no page for it. */
+static int refuse_copy(const struct file *file, int error)
+{
+	guest_end(file->guest, GUEST_NOT_RUN,
+		  "the host could not provide memory: %s; --pool or --swap may be too small to "
+		  "load %s",
+		  strerror(-error), file->guest->config->program);
+	return error;
+}
+
+static int refuse_size(const struct file *file)
+{
+	return refuse(file, "does not fit into the guest's memory; give it a larger --mem");
+}
+
 static uint64_t page_down(uint64_t gpa)
 {
 	return gpa & -GUEST_PAGE_SIZE;
@@ -109,9 +124,9 @@ static int check_segment(const struct file *file, const Elf64_Phdr *phdr, uint64
 		return refuse(file, "has segments that overlap or are not in their order");
 	if (phdr->p_vaddr >= size || phdr->p_memsz >= size - phdr->p_vaddr ||
 	    phdr->p_vaddr + phdr->p_memsz > size - file->bias)
-		return refuse(file, "does not fit into the guest's memory");
+		return refuse_size(file);
 	if (page_down(phdr->p_vaddr + file->bias) < GUEST_FIRST_GPA)
-		return refuse(file, "has a segment below 64 KiB, where nothing is mapped");
+		return refuse(file, "has a segment below 64K, where nothing is mapped");
 	return 0;
 }
 
@@ -148,7 +163,7 @@ static int check_segments(struct file *file, struct guest_program *program)
 
 	file->bias = file->ehdr.e_type == ET_DYN ? PIE_BASE : 0;
 	if (file->bias >= file->guest->memory->size)
-		return refuse(file, "does not fit into the guest's memory");
+		return refuse_size(file);
 	for (unsigned int i = 0; i < file->ehdr.e_phnum; i++) {
 		const Elf64_Phdr *phdr = &file->phdrs[i];
 		int error;
@@ -188,7 +203,7 @@ static int copy_segment(const struct file *file, const Elf64_Phdr *phdr)
 			return error;
 		error = guest_copy_out(file->guest, file->bias + phdr->p_vaddr + done, piece, len);
 		if (error)
-			return refuse_errno(file->guest, "load", error);
+			return refuse_copy(file, error);
 		done += len;
 	}
 	return 0;

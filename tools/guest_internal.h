@@ -21,6 +21,7 @@ struct guest_signals;
  * @text_start:  from here to @text_end the program's code is, and nothing but that stays there.
  * @brk_start:   where the program's data end; @brk is as the guest has it, not always whole pages.
  * @stack_size:  of what is mapped at the end of the memory.
+ * @sp:          its stack pointer, for the system call that is being answered.
  * @ended:       result->status and reason are final; the processor stops after this system call.
  */
 struct guest {
@@ -39,6 +40,7 @@ struct guest {
 	uint64_t brk_start;
 	uint64_t brk;
 	uint64_t stack_size;
+	uint64_t sp;
 	bool ended;
 };
 

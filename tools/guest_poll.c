@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Waiting for several descriptors. No signal is ever handled by a guest, so that the masks of
- * ppoll() and pselect6() change nothing.
+ * Waiting for several descriptors.
  */
 #define _GNU_SOURCE
-#include "clock.h"
 #include "guest_copy.h"
 #include "guest_files.h"
+#include "guest_signals.h"
 #include "guest_stream.h"
+#include "guest_time.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #define NS_PER_MS UINT64_C(1000000)
-#define NS_PER_SECOND UINT64_C(1000000000)
 
 /* Of select(): a bit for each descriptor. */
 #define BITS 64
@@ -24,42 +23,6 @@ struct guest_pollfd {
 	int16_t events;
 	int16_t revents;
 };
-
-struct guest_time {
-	int64_t seconds;
-	int64_t fraction;
-};
-
-static uint64_t deadline_in(uint64_t ns)
-{
-	uint64_t deadline;
-
-	if (!ns)
-		return 0;
-	return __builtin_add_overflow(clock_ns(), ns, &deadline) ? UINT64_MAX : deadline;
-}
-
-/* From a timespec, or a timeval, at @gpa; 0: none. @unit: nanoseconds of its fraction's unit. */
-static int read_deadline(struct guest *guest, uint64_t gpa, uint64_t unit, uint64_t *deadline)
-{
-	struct guest_time time;
-	uint64_t ns;
-	int error;
-
-	*deadline = UINT64_MAX;
-	if (!gpa)
-		return 0;
-	error = guest_copy_in(guest, gpa, &time, sizeof(time));
-	if (error)
-		return error;
-	if (time.seconds < 0 || time.fraction < 0 ||
-	    (uint64_t)time.fraction >= NS_PER_SECOND / unit)
-		return -EINVAL;
-	if (!__builtin_mul_overflow((uint64_t)time.seconds, NS_PER_SECOND, &ns) &&
-	    !__builtin_add_overflow(ns, (uint64_t)time.fraction * unit, &ns))
-		*deadline = deadline_in(ns);
-	return 0;
-}
 
 /* The host's descriptor, which poll() leaves out if it is negative. */
 static int host_of(const struct guest *guest, int32_t fd)
@@ -126,15 +89,27 @@ int64_t guest_sys_poll(struct guest *guest, const uint64_t args[6])
 	int32_t ms = (int32_t)args[2];
 
 	return poll_until(guest, args[0], args[1],
-			  ms < 0 ? UINT64_MAX : deadline_in((uint64_t)ms * NS_PER_MS));
+			  ms < 0 ? UINT64_MAX : guest_time_in((uint64_t)ms * NS_PER_MS));
+}
+
+/* A signal that ended the wait is delivered with the call's mask. */
+static int64_t unmask_unless_interrupted(struct guest *guest, int64_t result)
+{
+	if (result != -EINTR)
+		guest_signal_unmask(guest);
+	return result;
 }
 
 int64_t guest_sys_ppoll(struct guest *guest, const uint64_t args[6])
 {
 	uint64_t deadline;
-	int error = read_deadline(guest, args[2], 1, &deadline);
+	int error = guest_time_deadline(guest, args[2], 1, &deadline);
 
-	return error ? error : poll_until(guest, args[0], args[1], deadline);
+	if (!error)
+		error = guest_signal_mask(guest, args[3], args[4]);
+	if (error)
+		return error;
+	return unmask_unless_interrupted(guest, poll_until(guest, args[0], args[1], deadline));
 }
 
 /* The three sets of select(), in the order of its arguments, and what each asks poll() for. */
@@ -256,15 +231,25 @@ static int64_t select_until(struct guest *guest, const uint64_t args[6], uint64_
 int64_t guest_sys_select(struct guest *guest, const uint64_t args[6])
 {
 	uint64_t deadline;
-	int error = read_deadline(guest, args[4], 1000, &deadline);
+	int error = guest_time_deadline(guest, args[4], 1000, &deadline);
 
 	return error ? error : select_until(guest, args, deadline);
 }
 
 int64_t guest_sys_pselect6(struct guest *guest, const uint64_t args[6])
 {
+	struct {
+		uint64_t gpa;
+		uint64_t size;
+	} mask = { 0 };
 	uint64_t deadline;
-	int error = read_deadline(guest, args[4], 1, &deadline);
+	int error = args[5] ? guest_copy_in(guest, args[5], &mask, sizeof(mask)) : 0;
 
-	return error ? error : select_until(guest, args, deadline);
+	if (!error)
+		error = guest_time_deadline(guest, args[4], 1, &deadline);
+	if (!error)
+		error = guest_signal_mask(guest, mask.gpa, mask.size);
+	if (error)
+		return error;
+	return unmask_unless_interrupted(guest, select_until(guest, args, deadline));
 }

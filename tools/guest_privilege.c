@@ -24,9 +24,7 @@ static const unsigned char code[] = { 0x48, 0xcf, 0xcc };
 
 #define BREAKPOINT 3
 
-/* Selectors that ask for the privilege of a program, 3, and what they select. */
-#define CODE_SELECTOR (6 << 3 | 3)
-#define DATA_SELECTOR (5 << 3 | 3)
+/* What the selectors select. */
 #define FLAT_CODE UINT64_C(0x00affb000000ffff)
 #define FLAT_DATA UINT64_C(0x00cff3000000ffff)
 
@@ -38,12 +36,12 @@ struct stub {
 
 static void fill(struct stub *stub)
 {
-	const uint64_t frame[] = { PROGRAM_RIP, CODE_SELECTOR, 2, 0, DATA_SELECTOR };
+	const uint64_t frame[] = { PROGRAM_RIP, GUEST_CODE_SELECTOR, 2, 0, GUEST_DATA_SELECTOR };
 
 	memset(stub, 0, GUEST_PAGE_SIZE);
 	memcpy(stub->code, code, sizeof(code));
-	stub->segments[CODE_SELECTOR >> 3] = FLAT_CODE;
-	stub->segments[DATA_SELECTOR >> 3] = FLAT_DATA;
+	stub->segments[GUEST_CODE_SELECTOR >> 3] = FLAT_CODE;
+	stub->segments[GUEST_DATA_SELECTOR >> 3] = FLAT_DATA;
 	memcpy(stub->frame, frame, sizeof(frame));
 }
 
@@ -86,7 +84,7 @@ static int run_stopped(uc_engine *engine)
 	error = run_stub(engine);
 	uc_hook_del(engine, hook);
 	uc_reg_read(engine, UC_X86_REG_CS, &selector);
-	return error || exception != BREAKPOINT || selector != CODE_SELECTOR ? -EINVAL : 0;
+	return error || exception != BREAKPOINT || selector != GUEST_CODE_SELECTOR ? -EINVAL : 0;
 }
 
 int guest_privilege_drop(uc_engine *engine)

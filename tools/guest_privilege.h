@@ -9,6 +9,10 @@
 
 #include <unicorn/unicorn.h>
 
+/* Linux's segments of a program, each with the privilege of one, 3. */
+#define GUEST_CODE_SELECTOR (6 << 3 | 3)
+#define GUEST_DATA_SELECTOR (5 << 3 | 3)
+
 /*
  * Before anything is mapped, and before it has hooks. -EINVAL: the engine kept its privilege;
  * -ENOMEM.

@@ -10,11 +10,12 @@
 #include "guest_cpu.h"
 #include "guest_maps.h"
 #include "guest_memory.h"
+#include "guest_signals.h"
+#include "guest_sigwait.h"
 #include "guest_time.h"
 
 #include <errno.h>
 #include <linux/futex.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
@@ -205,6 +206,8 @@ static struct rlimit limit_of(const struct guest *guest, uint64_t resource)
 		return (struct rlimit){ guest->limits.files, guest->limits.files };
 	case RLIMIT_STACK:
 		return (struct rlimit){ guest->stack_size, guest->stack_size };
+	case RLIMIT_SIGPENDING:
+		return (struct rlimit){ GUEST_QUEUED_SIGNALS, GUEST_QUEUED_SIGNALS };
 	case RLIMIT_CORE:
 	case RLIMIT_NPROC:
 		return (struct rlimit){ 0, 0 };
@@ -272,8 +275,8 @@ int64_t guest_sys_sysinfo(struct guest *guest, const uint64_t args[6])
 }
 
 /*
- * With one thread a wait either is over at once or lasts as long as its timeout: nobody else can
- * change the word. Without one it would last for ever.
+ * With one thread a wait either is over at once or lasts as long as its timeout: nobody but a
+ * handler can change the word.
  */
 static int64_t futex_wait(struct guest *guest, const uint64_t args[6])
 {
@@ -284,12 +287,10 @@ static int64_t futex_wait(struct guest *guest, const uint64_t args[6])
 		return error;
 	if (word != (uint32_t)args[2])
 		return -EAGAIN;
-	if (!args[3]) {
-		guest_end(guest, 128 + SIGKILL,
-			  "it waits for a second thread, which it cannot have");
-		return -EDEADLK;
-	}
-	return guest_futex_timeout(guest, args);
+	if (args[3])
+		return guest_futex_timeout(guest, args);
+	guest_sigwait(guest);
+	return -GUEST_RESTART;
 }
 
 int64_t guest_sys_futex(struct guest *guest, const uint64_t args[6])

@@ -126,7 +126,8 @@ static int map_stack(struct guest *guest, const struct guest_program *program)
 
 	size = size < MOST_STACK ? size : MOST_STACK;
 	if (size < LEAST_STACK || memory - size < program->end)
-		return refuse(guest, -ENOMEM, "the guest's memory is too small for its program");
+		return refuse(guest, -ENOMEM, "the guest's memory is too small for its program; give it "
+					      "a larger --mem");
 	guest->stack_size = size;
 	if (guest_maps_add(guest->maps, memory - size, size))
 		return refuse(guest, -ENOMEM, "the guest may map too few ranges to start");
@@ -152,7 +153,8 @@ static int fill(struct guest *guest, const struct guest_program *program, struct
 	error = guest_copy_out(guest, block->gpa, block->data, block->size);
 	free(block->data);
 	if (error)
-		return refuse(guest, error, "the host could not provide the guest's stack");
+		return refuse(guest, error, "the host could not provide the guest's stack; --pool or "
+					     "--swap may be too small");
 	return 0;
 }
 

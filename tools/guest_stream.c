@@ -19,12 +19,15 @@
 
 #define NS_PER_MS 1000000u
 
-static int slice_ms(uint64_t deadline_ns)
+/* Until @deadline_ns, but no longer than to when somebody has to look at the guest again. */
+static int slice_ms(const struct guest *guest, uint64_t deadline_ns)
 {
-	uint64_t now, left;
+	uint64_t timer_ns = guest_timer_next(guest), now, left;
 
 	if (!deadline_ns)
 		return 0;
+	if (timer_ns < deadline_ns)
+		deadline_ns = timer_ns;
 	now = clock_ns();
 	if (now >= deadline_ns)
 		return 0;
@@ -35,7 +38,8 @@ static int slice_ms(uint64_t deadline_ns)
 int guest_stream_poll(struct guest *guest, struct pollfd *fds, nfds_t n, uint64_t deadline_ns)
 {
 	for (;;) {
-		int ms = slice_ms(deadline_ns), ready = poll(fds, n, ms);
+		bool last = !deadline_ns || clock_ns() >= deadline_ns;
+		int ready = poll(fds, n, last ? 0 : slice_ms(guest, deadline_ns));
 
 		if (ready > 0)
 			return ready;
@@ -43,8 +47,10 @@ int guest_stream_poll(struct guest *guest, struct pollfd *fds, nfds_t n, uint64_
 			return -errno;
 		if (guest_must_stop(guest))
 			return -EINTR;
-		if (!ms)
+		if (last)
 			return 0;
+		if (guest_signal_interrupts(guest))
+			return -EINTR;
 	}
 }
 
@@ -80,6 +86,12 @@ static int64_t write_now(const struct guest_open_file *file, const void *data, s
 	return n < 0 ? -errno : n;
 }
 
+/* A read or write that waited for a signal's sake can be made again. */
+static int64_t after_waiting(const struct guest *guest, int64_t result)
+{
+	return result == -EINTR && !guest->ended ? -GUEST_RESTART : result;
+}
+
 int64_t guest_stream_read(struct guest *guest, const struct guest_open_file *file, void *data,
 			  size_t len)
 {
@@ -88,7 +100,7 @@ int64_t guest_stream_read(struct guest *guest, const struct guest_open_file *fil
 	do {
 		result = wait_for(guest, file, POLLIN);
 		if (result)
-			return result;
+			return after_waiting(guest, result);
 		result = read_now(file, data, len);
 	} while ((result == -EAGAIN || result == -EINTR) && !guest_must_stop(guest));
 	return result;
@@ -123,7 +135,7 @@ int64_t guest_stream_write(struct guest *guest, const struct guest_open_file *fi
 	do {
 		result = wait_for(guest, file, POLLOUT);
 		if (result)
-			return result;
+			return after_waiting(guest, result);
 		result = write_without_signal(file, data, len);
 	} while ((result == -EAGAIN || result == -EINTR) && !guest_must_stop(guest));
 	if (result == -EPIPE)

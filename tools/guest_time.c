@@ -4,7 +4,9 @@
  */
 #include "guest_time.h"
 
+#include "clock.h"
 #include "guest_copy.h"
+#include "guest_signals.h"
 
 #include <errno.h>
 #include <linux/futex.h>
@@ -55,6 +57,35 @@ static int copy_time_in(struct guest *guest, uint64_t gpa, struct timespec *time
 		return -EINVAL;
 	time->tv_sec = in.sec;
 	time->tv_nsec = in.nsec;
+	return 0;
+}
+
+uint64_t guest_time_in(uint64_t ns)
+{
+	uint64_t deadline;
+
+	if (!ns)
+		return 0;
+	return __builtin_add_overflow(clock_ns(), ns, &deadline) ? UINT64_MAX : deadline;
+}
+
+int guest_time_deadline(struct guest *guest, uint64_t gpa, uint64_t unit, uint64_t *deadline)
+{
+	struct guest_timespec in;
+	uint64_t ns;
+	int error;
+
+	*deadline = UINT64_MAX;
+	if (!gpa)
+		return 0;
+	error = guest_copy_in(guest, gpa, &in, sizeof(in));
+	if (error)
+		return error;
+	if (in.sec < 0 || in.nsec < 0 || (uint64_t)in.nsec >= NS_PER_S / unit)
+		return -EINVAL;
+	if (!__builtin_mul_overflow((uint64_t)in.sec, (uint64_t)NS_PER_S, &ns) &&
+	    !__builtin_add_overflow(ns, (uint64_t)in.nsec * unit, &ns))
+		*deadline = guest_time_in(ns);
 	return 0;
 }
 
@@ -141,16 +172,28 @@ static struct timespec later(struct timespec time, const struct timespec *by)
 	return time;
 }
 
-/* Sleeps to @until in steps, between which the guest may have to end. */
+/* Until somebody has to look at the guest again: its end, or its timer. */
+static struct timespec next_step(const struct guest *guest)
+{
+	uint64_t timer = guest_timer_next(guest), now = clock_ns();
+	uint64_t ns = GUEST_WAIT_MS * UINT64_C(1000000);
+
+	if (timer <= now)
+		ns = 0;
+	else if (timer - now < ns)
+		ns = timer - now;
+	return (struct timespec){ .tv_nsec = (long)ns };
+}
+
+/* Sleeps to @until in steps, between which the guest may have to end or get a signal. */
 static int64_t sleep_until(struct guest *guest, clockid_t clock, const struct timespec *until)
 {
-	static const struct timespec step = { .tv_nsec = GUEST_WAIT_MS * INT64_C(1000000) };
 	struct timespec now;
 
 	for (;;) {
-		struct timespec next;
+		struct timespec step = next_step(guest), next;
 
-		if (guest_must_stop(guest))
+		if (guest_must_stop(guest) || guest_signal_interrupts(guest))
 			return -EINTR;
 		if (clock_gettime(clock, &now))
 			return -EINVAL;
@@ -164,14 +207,38 @@ static int64_t sleep_until(struct guest *guest, clockid_t clock, const struct ti
 	}
 }
 
-static int64_t sleep_for(struct guest *guest, clockid_t clock, const struct timespec *duration)
+/* What is left of a sleep, which is the guest's to know. */
+static int64_t tell_rest(struct guest *guest, clockid_t clock, const struct timespec *until,
+			 uint64_t gpa)
+{
+	struct timespec now, left = { 0 };
+	int error;
+
+	clock_gettime(clock, &now);
+	if (is_before(&now, until)) {
+		left.tv_sec = until->tv_sec - now.tv_sec;
+		left.tv_nsec = until->tv_nsec - now.tv_nsec;
+	}
+	if (left.tv_nsec < 0) {
+		left.tv_nsec += NS_PER_S;
+		left.tv_sec--;
+	}
+	error = copy_time_out(guest, gpa, &left);
+	return error ? error : -EINTR;
+}
+
+/* @rest: where what is left goes if a signal ends it; 0: nowhere. */
+static int64_t sleep_for(struct guest *guest, clockid_t clock, const struct timespec *duration,
+			 uint64_t rest)
 {
 	struct timespec until;
+	int64_t answer;
 
 	if (clock_gettime(clock, &until))
 		return -EINVAL;
 	until = later(until, duration);
-	return sleep_until(guest, clock, &until);
+	answer = sleep_until(guest, clock, &until);
+	return answer == -EINTR && rest ? tell_rest(guest, clock, &until, rest) : answer;
 }
 
 int64_t guest_sys_nanosleep(struct guest *guest, const uint64_t args[6])
@@ -179,7 +246,7 @@ int64_t guest_sys_nanosleep(struct guest *guest, const uint64_t args[6])
 	struct timespec duration;
 	int error = copy_time_in(guest, args[0], &duration);
 
-	return error ? error : sleep_for(guest, CLOCK_MONOTONIC, &duration);
+	return error ? error : sleep_for(guest, CLOCK_MONOTONIC, &duration, args[1]);
 }
 
 int64_t guest_sys_clock_nanosleep(struct guest *guest, const uint64_t args[6])
@@ -194,7 +261,7 @@ int64_t guest_sys_clock_nanosleep(struct guest *guest, const uint64_t args[6])
 		return error;
 	if (args[1] & TIMER_ABSTIME)
 		return sleep_until(guest, (clockid_t)args[0], &time);
-	return sleep_for(guest, (clockid_t)args[0], &time);
+	return sleep_for(guest, (clockid_t)args[0], &time, args[3]);
 }
 
 /* FUTEX_WAIT's is a duration, FUTEX_WAIT_BITSET's a point in time. */
@@ -207,7 +274,7 @@ int64_t guest_futex_timeout(struct guest *guest, const uint64_t args[6])
 	if (answer)
 		return answer;
 	if ((args[1] & FUTEX_CMD_MASK) == FUTEX_WAIT)
-		answer = sleep_for(guest, clock, &time);
+		answer = sleep_for(guest, clock, &time, 0);
 	else
 		answer = sleep_until(guest, clock, &time);
 	return answer ? answer : -ETIMEDOUT;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Time for a guest: the host's clocks, which it may read, and sleeps, which end with the guest.
+ * Time for a guest: the host's clocks, which it may read, and sleeps, which end with the guest
+ * or by a signal.
  */
 #ifndef STAGE2_TOOLS_GUEST_TIME_H
 #define STAGE2_TOOLS_GUEST_TIME_H
@@ -9,6 +10,13 @@
 
 /* What the guest has used of the host's processors. */
 uint64_t guest_cpu_time_ns(void);
+
+/*
+ * When a wait is over whose timespec, or timeval, is at @gpa, by clock_ns(): 0 for one that does
+ * not wait, UINT64_MAX where @gpa is 0. @unit: nanoseconds of its fraction's unit.
+ */
+int guest_time_deadline(struct guest *guest, uint64_t gpa, uint64_t unit, uint64_t *deadline);
+uint64_t guest_time_in(uint64_t ns);
 
 /* The rest of a futex wait that nobody ends: args as of futex(2), with a timeout. */
 int64_t guest_futex_timeout(struct guest *guest, const uint64_t args[6]);

@@ -113,7 +113,8 @@ static error_t quiet_parser(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-int options_parse(const struct argp *argp, const char *name, int argc, char **argv, void *input)
+int options_parse(const struct argp *argp, const char *name, unsigned int flags, int argc,
+		  char **argv, void *input)
 {
 	struct argp_child children[] = { { .argp = argp }, { 0 } };
 	const struct argp quiet = { .parser = quiet_parser, .children = children };
@@ -122,7 +123,7 @@ int options_parse(const struct argp *argp, const char *name, int argc, char **ar
 
 	/* argp only prints it. */
 	argv[0] = (char *)name;
-	error = argp_parse(&quiet, argc, argv, 0, NULL, input);
+	error = argp_parse(&quiet, argc, argv, flags, NULL, input);
 	argv[0] = own_name;
 	return error ? 2 : 0;
 }

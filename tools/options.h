@@ -40,7 +40,10 @@ error_t option_refuse(const struct argp_state *state, const char *option, const 
 /*
  * argp_parse() with @name, as "stage2 replay", for the program's and one-line errors. Returns 0, or
  * 2 (the exit status) when a wrong option has been reported. --help prints and exits.
+ *
+ * @flags: argp's, as ARGP_IN_ORDER; 0 as a rule.
  */
-int options_parse(const struct argp *argp, const char *name, int argc, char **argv, void *input);
+int options_parse(const struct argp *argp, const char *name, unsigned int flags, int argc,
+		  char **argv, void *input);
 
 #endif

@@ -77,8 +77,9 @@ static int create_guests(struct running *r, char *error, size_t len)
 		int ret = run_guest_create(&r->guests[i], &r->all, i + 1, r->pool);
 
 		if (ret) {
-			snprintf(error, len, "guest %u could not be made: %s", i + 1,
-				 strerror(-ret));
+			snprintf(error, len, "guest %u could not be made: %s%s", i + 1,
+				 strerror(-ret),
+				 ret == -ENOMEM ? "; fewer guests or a smaller --mem may be" : "");
 			return ret;
 		}
 		r->names[i] = strdup(r->guests[i].name);

@@ -2,6 +2,8 @@
 /* See run_commands.h. */
 #include "run_commands.h"
 
+#include "run_regular.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -9,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int refuse(char *error, size_t len, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -172,7 +175,6 @@ static int add_lines(struct run_commands *commands, char *text, const char *path
 	return 0;
 }
 
-/* Not by lines: of a file like /dev/zero the first one has no end. */
 static int read_text(FILE *file, char *text, const char *path, char *error, size_t len)
 {
 	size_t got = fread(text, 1, RUN_MAX_FILE + 1, file);
@@ -191,12 +193,13 @@ int run_commands_add_file(struct run_commands *commands, const char *path, char 
 {
 	unsigned int before = commands->nr;
 	char *text = malloc(RUN_MAX_FILE + 2);
-	FILE *file = fopen(path, "re");
+	int fd = run_regular_open(path);
+	FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
 	int ret;
 
 	if (!text || !file) {
-		ret = text ? -errno : -ENOMEM;
-		refuse(error, len, "%s: %s", path, strerror(-ret));
+		ret = fd < 0 ? fd : -ENOMEM;
+		refuse(error, len, "%s: %s", path, run_regular_error(ret));
 	} else {
 		ret = read_text(file, text, path, error, len);
 	}
@@ -206,6 +209,8 @@ int run_commands_add_file(struct run_commands *commands, const char *path, char 
 		ret = refuse(error, len, "%s: there is no command in it", path);
 	if (file)
 		fclose(file);
+	else if (fd >= 0)
+		close(fd);
 	free(text);
 	return ret;
 }

@@ -10,11 +10,6 @@
 
 #define MAX_COLUMNS (1 + S2_NR_GATES)
 
-static const char *title(const struct run_result *result)
-{
-	return result->plain ? "plain memory" : s2_gate_name(result->gate);
-}
-
 /* Of all passes: as expected wherever there was something to compare with, and ended by itself. */
 static const char *as_expected(const struct run_report *report, unsigned int guest)
 {
@@ -37,10 +32,11 @@ static int print_guests(const struct run_report *report, FILE *stream)
 	int error;
 
 	for (unsigned int i = 0; i < report->nr_results; i++)
-		header[2 + i] = title(&report->results[i]);
+		header[2 + i] = run_result_title(&report->results[i]);
 	table = table_create(2 + report->nr_results, header);
 	if (!table)
 		return -ENOMEM;
+	table_left(table, 0);
 	for (unsigned int g = 0; g < report->results[0].nr_guests; g++) {
 		table_cell(table, "%s", report->results[0].guests[g].name);
 		table_cell(table, "%s", as_expected(report, g));
@@ -59,7 +55,7 @@ static void print_reasons(const struct run_report *report, FILE *stream)
 
 		for (unsigned int g = 0; g < result->nr_guests; g++)
 			if (result->guests[g].reason[0])
-				fprintf(stream, "%s: guest %s: %s\n", title(result),
+				fprintf(stream, "%s: guest %s: %s\n", run_result_title(result),
 					result->guests[g].name, result->guests[g].reason);
 	}
 }
@@ -191,7 +187,7 @@ static int print_columns(const struct run_report *report, FILE *stream)
 	int error;
 
 	for (unsigned int i = 0; i < report->nr_results; i++)
-		header[1 + i] = title(&report->results[i]);
+		header[1 + i] = run_result_title(&report->results[i]);
 	table = table_create(1 + report->nr_results, header);
 	if (!table)
 		return -ENOMEM;

@@ -115,6 +115,7 @@ static void run_once(struct run_guest *guest)
 		.stdio = { stdin_of(guest), guest->out, stderr_of(guest) },
 		.limits = options->limits,
 		.stop = &guest->all->stop,
+		.syscalls = &guest->syscalls,
 	};
 
 	guest->error = guest_run(&config, &guest->result);
@@ -170,6 +171,8 @@ static void measure_window(const struct guest_memory_window *window,
 	sample->swap_ins = pool.swap_ins;
 	sample->swap_outs = pool.swap_outs;
 	sample->faults = vm.faults;
+	sample->invalidations = vm.invalidations;
+	sample->elided = vm.elided;
 	sample->window_mappings = mapped.mappings;
 }
 
@@ -203,7 +206,10 @@ void run_guest_measure(struct run_guest *guest, struct run_guest_sample *sample)
 		measure_ended(guest, sample);
 		return;
 	}
-	*sample = (struct run_guest_sample){ .state = (enum run_guest_state)state };
+	*sample = (struct run_guest_sample){
+		.state = (enum run_guest_state)state,
+		.syscalls = atomic_load_explicit(&guest->syscalls, memory_order_relaxed),
+	};
 	if (guest->window)
 		measure_window(guest->window, sample);
 	else

@@ -36,6 +36,7 @@ struct run_guest {
 	_Atomic int state;
 	int error;
 	struct guest_result result;
+	_Atomic uint64_t syscalls; /* while it runs */
 	uint64_t cpu_ns;
 	struct run_guest_sample last;
 };

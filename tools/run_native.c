@@ -27,6 +27,7 @@ static void execute(const struct run_native *native, const sigset_t *mask)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigprocmask(SIG_SETMASK, mask, NULL);
+	run_rlimit_restore(native->rlimit);
 	if (native->output)
 		setrlimit(RLIMIT_FSIZE, &limit);
 	if (null >= 0 && !fchdir(native->root) && dup2(native->in, 0) >= 0 &&

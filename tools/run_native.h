@@ -8,6 +8,7 @@
 
 #include "run_interrupt.h"
 #include "run_program.h"
+#include "run_rlimit.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -16,6 +17,7 @@
  * @root:    its working directory.
  * @in, @out: its standard input and output; its standard error goes nowhere, as the guests' says
  * the same.
+ * @rlimit:  what this process has changed, and it does not inherit.
  * @seconds, @output: limits as the guests'; 0: none.
  */
 struct run_native {
@@ -25,6 +27,7 @@ struct run_native {
 	int root;
 	int in;
 	int out;
+	const struct run_rlimit *rlimit;
 	uint64_t seconds;
 	uint64_t output;
 };

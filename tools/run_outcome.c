@@ -94,7 +94,6 @@ static void tell(const struct run_pass *pass, const struct run_sampler *sampler,
 		.cpu_seconds = (double)guest->cpu_ns / 1e9,
 		.resident_peak = sampler->resident_peak[i],
 		.swapped_peak = sampler->swapped_peak[i],
-		.syscalls = guest->result.syscalls,
 		.last = guest->last,
 	};
 	result->last.state = RUN_GUEST_ENDED;

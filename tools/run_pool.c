@@ -2,6 +2,8 @@
 /* See run_pool.h. */
 #include "run_pool.h"
 
+#include "run_size.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -40,6 +42,16 @@ static uint64_t watermark(uint64_t size, unsigned int share)
 	return size / share & ~(S2_PAGE_SIZE - 1);
 }
 
+static void explain(int ret, uint64_t size, char *error, size_t len)
+{
+	char text[24];
+
+	snprintf(error, len, "a pool of %s could not be made: %s; %s",
+		 run_size_text(size, text, sizeof(text)), strerror(-ret),
+		 ret == -EFBIG ? "its memory is a file, which ulimit -f limits, too" :
+				 "a smaller --pool may be");
+}
+
 int run_pool_create(const struct run_pass *pass, struct run_samples *samples, struct s2_pool **pool,
 		    char *error, size_t len)
 {
@@ -61,8 +73,7 @@ int run_pool_create(const struct run_pass *pass, struct run_samples *samples, st
 	for (unsigned int i = 0; ret && i < tiers.nr; i++)
 		config.tiers[i]->ops->destroy(config.tiers[i]);
 	if (ret)
-		snprintf(error, len, "a pool of %llu bytes could not be made: %s",
-			 (unsigned long long)config.size, strerror(-ret));
+		explain(ret, config.size, error, len);
 	else
 		name_tiers(&tiers, samples);
 	return ret;

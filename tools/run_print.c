@@ -24,10 +24,10 @@ static void add_guest(struct table *table, const struct run_guest_result *guest)
 	table_cell(table, "%.2f", guest->seconds);
 	table_cell(table, "%" PRIu64, guest->last.faults);
 	table_cell(table, "%s",
-		   run_size_text(guest->resident_peak * S2_PAGE_SIZE, resident, sizeof(resident)));
+		   run_pages_text(guest->resident_peak, resident, sizeof(resident)));
 	table_cell(table, "%s",
-		   run_size_text(guest->swapped_peak * S2_PAGE_SIZE, swapped, sizeof(swapped)));
-	table_cell(table, "%" PRIu64, guest->syscalls);
+		   run_pages_text(guest->swapped_peak, swapped, sizeof(swapped)));
+	table_cell(table, "%" PRIu64, guest->last.syscalls);
 	table_cell(table, "%s", guest->unknown_calls[0] ? guest->unknown_calls : "none");
 }
 
@@ -42,6 +42,7 @@ static int print_guests(const struct run_result *result, FILE *stream)
 
 	if (!table)
 		return -ENOMEM;
+	table_left(table, 0);
 	for (unsigned int i = 0; i < result->nr_guests; i++)
 		add_guest(table, &result->guests[i]);
 	error = table_print(table, stream);

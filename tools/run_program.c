@@ -2,43 +2,25 @@
 /* See run_program.h. */
 #include "run_program.h"
 
+#include "run_regular.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-/* What is no regular file may have no end, or wait for somebody. */
-static int keep_if_regular(int fd)
-{
-	struct stat st;
-
-	if (fd < 0)
-		return -errno;
-	if (!fstat(fd, &st) && S_ISREG(st.st_mode))
-		return fd;
-	close(fd);
-	return S_ISDIR(st.st_mode) ? -EISDIR : -EACCES;
-}
 
 static int open_below(int root, const char *name)
 {
 	struct open_how how = {
-		.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
+		.flags = RUN_REGULAR_FLAGS,
 		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
 	};
 
-	return keep_if_regular((int)syscall(SYS_openat2, root, name, &how, sizeof(how)));
-}
-
-static int open_path(const char *path)
-{
-	return keep_if_regular(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+	return run_regular_keep((int)syscall(SYS_openat2, root, name, &how, sizeof(how)));
 }
 
 static int open_in_search_path(const char *name)
@@ -52,7 +34,7 @@ static int open_in_search_path(const char *name)
 
 		if (len && snprintf(path, sizeof(path), "%.*s/%s", (int)len, dir, name) <
 				   (int)sizeof(path))
-			fd = open_path(path);
+			fd = run_regular_open(path);
 		if (fd >= 0)
 			return fd;
 		dir += len + (dir[len] == ':');
@@ -80,7 +62,7 @@ int run_program_find(const char *name, int root, struct run_program *program, ch
 
 	program->fd = open_below(root, name);
 	if (program->fd < 0)
-		program->fd = is_path ? open_path(name) : open_in_search_path(name);
+		program->fd = is_path ? run_regular_open(name) : open_in_search_path(name);
 	if (program->fd < 0)
 		ret = program->fd;
 	else
@@ -88,7 +70,7 @@ int run_program_find(const char *name, int root, struct run_program *program, ch
 	if (!ret)
 		return 0;
 	run_program_close(program);
-	snprintf(error, len, "%s: %s, neither below --root nor %s", name, strerror(-ret),
+	snprintf(error, len, "%s: %s, neither below --root nor %s", name, run_regular_error(ret),
 		 is_path ? "on the host" : "in the host's PATH");
 	return ret;
 }

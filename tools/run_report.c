@@ -9,27 +9,13 @@
 #include "run_report_plots.h"
 #include "run_scale.h"
 #include "run_share.h"
+#include "run_size.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
-
-static const char *bytes_text(uint64_t bytes, char *buf, size_t size)
-{
-	return plot_number(PLOT_BYTES, (double)bytes, buf, size);
-}
-
-static const char *pages_text(uint64_t pages, char *buf, size_t size)
-{
-	return plot_number(PLOT_BYTES, (double)pages * S2_PAGE_SIZE, buf, size);
-}
-
-static const char *run_name(const struct run_result *result)
-{
-	return result->plain ? "plain memory" : s2_gate_name(result->gate);
-}
 
 static bool any_run(const struct run_report *report, bool (*has)(const struct run_result *))
 {
@@ -125,8 +111,8 @@ static void write_size(const struct run_report *report, FILE *out)
 			continue;
 		fputs("<p class=\"soft\">", out);
 		page_text(out, "Guests have %s altogether, in a pool of %s.",
-			  bytes_text(memory->guests, guests, sizeof(guests)),
-			  bytes_text(memory->pool_size, pool, sizeof(pool)));
+			  run_size_text(memory->guests, guests, sizeof(guests)),
+			  run_size_text(memory->pool_size, pool, sizeof(pool)));
 		fputs("</p>\n", out);
 		return;
 	}
@@ -134,13 +120,9 @@ static void write_size(const struct run_report *report, FILE *out)
 
 static uint64_t cell_p50(const struct run_report *report, unsigned int guests, enum s2_gate gate)
 {
-	for (unsigned int i = 0; i < report->nr_cells; i++) {
-		const struct run_compare_cell *cell = &report->cells[i];
+	const struct run_compare_cell *cell = report_cell(report, guests, gate);
 
-		if (cell->guests == guests && cell->gate == gate)
-			return latency_percentile(&cell->events[RUN_UNRELATED], 50);
-	}
-	return 0;
+	return cell ? latency_percentile(&cell->events[RUN_UNRELATED], 50) : 0;
 }
 
 static void write_compare_sentence(const struct run_report *report, FILE *out)
@@ -223,7 +205,7 @@ static void write_run_row(const struct run_result *result, FILE *out)
 	char text[24];
 
 	fputs("<tr>\n", out);
-	page_element(out, "td", NULL, run_name(result));
+	page_element(out, "td", NULL, run_result_title(result));
 	page_number(out, "%.2f s", result->seconds);
 	page_number(out, "%.2f s", result->cpu_seconds);
 	page_number(out, "%u", result->failed);
@@ -277,12 +259,12 @@ static void write_memory(const struct run_report *report, FILE *out)
 		const struct run_memory_result *memory = &result->memory;
 
 		fputs("<tr>\n", out);
-		page_element(out, "td", NULL, run_name(result));
-		page_number(out, "%s", bytes_text(memory->guests, text, sizeof(text)));
-		page_number(out, "%s", bytes_text(memory->pool_size, text, sizeof(text)));
-		page_number(out, "%s", bytes_text(memory->pool_peak, text, sizeof(text)));
-		page_number(out, "%s", bytes_text(memory->other_peak, text, sizeof(text)));
-		page_number(out, "%s", bytes_text(memory->library, text, sizeof(text)));
+		page_element(out, "td", NULL, run_result_title(result));
+		page_number(out, "%s", run_size_text(memory->guests, text, sizeof(text)));
+		page_number(out, "%s", run_size_text(memory->pool_size, text, sizeof(text)));
+		page_number(out, "%s", run_size_text(memory->pool_peak, text, sizeof(text)));
+		page_number(out, "%s", run_size_text(memory->other_peak, text, sizeof(text)));
+		page_number(out, "%s", run_size_text(memory->library, text, sizeof(text)));
 		fputs("</tr>\n", out);
 	}
 	page_table_end(out);
@@ -319,13 +301,15 @@ static void write_guest(const struct run_guest_result *guest, unsigned int numbe
 	write_same(guest->native, out);
 	write_same(guest->copies, out);
 	page_number(out, "%.2f s", guest->seconds);
-	page_number(out, "%s", bytes_text(guest->last.output, text, sizeof(text)));
-	page_number(out, "%s", pages_text(guest->resident_peak, text, sizeof(text)));
-	page_number(out, "%s", pages_text(guest->swapped_peak, text, sizeof(text)));
+	page_number(out, "%s", run_size_text(guest->last.output, text, sizeof(text)));
+	page_number(out, "%s", run_pages_text(guest->resident_peak, text, sizeof(text)));
+	page_number(out, "%s", run_pages_text(guest->swapped_peak, text, sizeof(text)));
 	page_number(out, "%" PRIu64, guest->last.merged);
 	page_number(out, "%" PRIu64, guest->last.faults);
 	page_number(out, "%" PRIu64, guest->last.swap_ins);
-	page_number(out, "%" PRIu64, guest->syscalls);
+	page_number(out, "%" PRIu64, guest->last.invalidations);
+	page_number(out, "%.1f %%", run_share(guest->last.elided, guest->last.invalidations));
+	page_number(out, "%" PRIu64, guest->last.syscalls);
 	page_element(out, "td", NULL, guest->unknown_calls[0] ? guest->unknown_calls : "-");
 	fputs("</tr>\n", out);
 }
@@ -336,7 +320,7 @@ static void write_guests(const struct run_result *result, FILE *out)
 		"guest",	    "command",	       "status",       "as native",
 		"as its copies",    "took",	       "output",       "resident, at most",
 		"swapped, at most", "pages merged",    "faults",       "swapped in",
-		"system calls",	    "of which unknown",
+		"invalidations",    "elided for it",   "system calls", "of which unknown",
 	};
 
 	page_table(out, sizeof(header) / sizeof(header[0]), 5, header);
@@ -397,7 +381,7 @@ static void write_machine(const struct run_report *report, FILE *out)
 	fputs("<p class=\"soft\">", out);
 	write_cpu(out);
 	page_text(out, "%ld CPUs online, %s of memory. ", sysconf(_SC_NPROCESSORS_ONLN),
-		  bytes_text(memory, text, sizeof(text)));
+		  run_size_text(memory, text, sizeof(text)));
 	if (!uname(&name))
 		page_text(out, "%s %s, %s. ", name.sysname, name.release, name.machine);
 	page_text(out, "stage2 %s. Times include reading the clock. p50, p99: half, 99 of 100 took "

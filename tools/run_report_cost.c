@@ -27,8 +27,8 @@ static const char *const latency_titles[RUN_NR_EVENTS] = {
 	[RUN_UPDATE] = "Memslot updates",
 };
 
-static const struct run_compare_cell *find_cell(const struct run_report *report,
-						unsigned int guests, enum s2_gate gate)
+const struct run_compare_cell *report_cell(const struct run_report *report, unsigned int guests,
+					   enum s2_gate gate)
 {
 	for (unsigned int i = 0; i < report->nr_cells; i++) {
 		if (report->cells[i].guests == guests && report->cells[i].gate == gate)
@@ -97,7 +97,7 @@ static void draw_gate(struct plot *plot, const struct run_report *report, enum r
 	char text[24];
 
 	for (unsigned int i = 0; i < n; i++) {
-		const struct run_compare_cell *cell = find_cell(report, counts[i], gate);
+		const struct run_compare_cell *cell = report_cell(report, counts[i], gate);
 
 		x[i] = beside(i, gate);
 		if (cell && cell->events[event].count)
@@ -105,7 +105,7 @@ static void draw_gate(struct plot *plot, const struct run_report *report, enum r
 	}
 	plot_line(plot, gate, n, x, y);
 	for (unsigned int i = 0; i < n; i++) {
-		const struct run_compare_cell *cell = find_cell(report, counts[i], gate);
+		const struct run_compare_cell *cell = report_cell(report, counts[i], gate);
 
 		if (cell)
 			mark_cell(plot, gate, x[i], counts[i], &cell->events[event]);

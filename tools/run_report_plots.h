@@ -7,6 +7,10 @@
 
 #include <stdio.h>
 
+/* What was measured beside so many guests, or NULL. */
+const struct run_compare_cell *report_cell(const struct run_report *report, unsigned int guests,
+					   enum s2_gate gate);
+
 /* What an event costs beside one guest, beside some, and beside many, under each gate. */
 void report_plot_compare(FILE *out, const struct run_report *report, enum run_event event);
 

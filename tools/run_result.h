@@ -27,7 +27,6 @@ struct run_guest_result {
 	enum run_same copies; /* ... as the first guest with this command */
 	double seconds;
 	double cpu_seconds;
-	uint64_t syscalls;
 	uint64_t resident_peak; /* pages */
 	uint64_t swapped_peak;
 	struct run_guest_sample last;
@@ -65,6 +64,12 @@ struct run_result {
 	struct s2_mm_stats mm;
 	struct run_memory_result memory;
 };
+
+/* What tells it from the others: "plain memory", or its gate. */
+static inline const char *run_result_title(const struct run_result *result)
+{
+	return result->plain ? "plain memory" : s2_gate_name(result->gate);
+}
 
 /* How long each event took beside so many guests, under a gate. */
 struct run_compare_cell {

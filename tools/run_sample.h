@@ -42,8 +42,11 @@ struct run_guest_sample {
 	uint64_t swap_outs;
 	uint64_t faults;	  /* of its window and of its vCPU */
 	double faults_per_s;	  /* since the last sample */
+	uint64_t invalidations;	  /* of anybody's memory, while its VM lived */
+	uint64_t elided;	  /* ... that did not take its mmu_lock */
 	uint64_t window_mappings; /* of the kernel's, now */
 	uint64_t output;	  /* bytes */
+	uint64_t syscalls;
 };
 
 struct run_event_sample {

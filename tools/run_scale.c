@@ -6,6 +6,7 @@
 #include "run_scale.h"
 
 #include "latency.h"
+#include "run_size.h"
 
 #include <float.h>
 #include <math.h>
@@ -30,7 +31,6 @@ static const char *shortened(double value, double base, const char *const *prefi
 
 const char *plot_number(enum plot_unit unit, double value, char *buf, size_t size)
 {
-	static const char *const bytes[] = { " B", " KiB", " MiB", " GiB", " TiB", " PiB", NULL };
 	static const char *const thousands[] = { "", "k", "M", "G", "T", NULL };
 	static const char *const none[] = { "", NULL };
 
@@ -44,7 +44,7 @@ const char *plot_number(enum plot_unit unit, double value, char *buf, size_t siz
 		value = 1e18;
 	switch (unit) {
 	case PLOT_BYTES:
-		return shortened(value, 1024, bytes, "", buf, size);
+		return run_size_text((uint64_t)(value + 0.5), buf, size);
 	case PLOT_NS:
 		/* Rounded: 0.99999 of a power of ten is one. */
 		return latency_text((uint64_t)(value + 0.5), buf, size);

@@ -6,6 +6,7 @@
 #include "run_output.h"
 #include "run_print.h"
 #include "run_report.h"
+#include "run_rlimit.h"
 #include "run_status.h"
 #include "run_top.h"
 
@@ -23,6 +24,7 @@
 struct series {
 	struct run_request *request;
 	struct run_interrupt interrupt;
+	struct run_rlimit rlimit;
 	struct run_expectation *native;
 	struct run_expectation *first;
 	struct run_view *view;
@@ -67,6 +69,17 @@ static bool is_interactive(const struct run_request *request)
 static bool is_streamed(const struct run_request *request)
 {
 	return is_interactive(request) && !request->json && !request->quiet;
+}
+
+/* At once, of all passes. */
+static unsigned int most_guests(const struct run_request *request)
+{
+	unsigned int most = nr_guests(request);
+
+	for (unsigned int i = 0; i < request->compare.nr; i++)
+		if (request->compare.guests[i] > most)
+			most = request->compare.guests[i];
+	return most;
 }
 
 static int find_programs(struct series *s)
@@ -116,6 +129,7 @@ static int run_natively(struct series *s, unsigned int command, int null)
 		.root = options->root,
 		.in = null,
 		.out = run_output_file(),
+		.rlimit = &s->rlimit,
 		.seconds = options->limits.seconds,
 		.output = options->limits.output,
 	};
@@ -226,9 +240,11 @@ static int print_outputs(const struct series *s)
 	for (unsigned int i = 0; i < s->request->options.commands.nr && !error; i++)
 		if (s->first[i].fd >= 0)
 			error = run_output_print(s->first[i].fd, stdout);
+	/* The report follows it. What cannot be written is told at the program's end. */
 	fflush(stdout);
-	return error ? complain("the guests' output could not be printed: %s", strerror(-error))
-		     : 0;
+	return error && !ferror(stdout) ?
+		       complain("the guests' output could not be read: %s", strerror(-error)) :
+		       0;
 }
 
 /* Beside the guests' own output, which somebody may want for itself. */
@@ -256,12 +272,13 @@ static int print_report(const struct series *s)
 static int print_json(const struct series *s)
 {
 	json_t *object = run_json(&s->report);
-	int failed = !object || json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
 
-	json_decref(object);
-	if (failed)
-		return complain("could not write the report");
+	if (!object)
+		return complain("%s", strerror(ENOMEM));
+	/* What cannot be written is told at the program's end. */
+	json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
 	putchar('\n');
+	json_decref(object);
 	return 0;
 }
 
@@ -324,6 +341,9 @@ static int prepare(struct series *s)
 		return complain("%s", strerror(ENOMEM));
 	if (s->request->report && run_report_check(s->request->report))
 		return 1;
+	if (run_rlimit_change(&s->rlimit, most_guests(s->request), &s->request->options.limits.files,
+			      s->error, sizeof(s->error)))
+		return complain("%s", s->error);
 	return find_programs(s);
 }
 
@@ -363,6 +383,7 @@ int run_series(struct run_request *request)
 	if (!status)
 		status = tell(&s);
 	clear(&s);
+	run_rlimit_restore(&s.rlimit);
 	run_interrupt_close(&s.interrupt);
 	return status;
 }

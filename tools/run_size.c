@@ -35,14 +35,22 @@ const char *run_size_text(uint64_t size, char *buf, size_t len)
 	unsigned int unit = 0;
 	double value = (double)size;
 
-	while (value >= 1024 && unit < sizeof(units) - 1) {
+	/* Not what would be written as 1024 of them. */
+	while (value >= 1023.5 && unit < sizeof(units) - 1) {
 		value /= 1024;
 		unit++;
 	}
 	if (!unit)
-		snprintf(buf, len, "%" PRIu64, size);
+		snprintf(buf, len, "%" PRIu64 "%s", size, size ? "B" : "");
+	else if (value >= 999.5)
+		/* %.3g would write 1020 as 1.02e+03. */
+		snprintf(buf, len, "%.0f%c", value, units[unit - 1]);
 	else
-		snprintf(buf, len, "%.*f%c", value < 10 && value != (double)(uint64_t)value ? 1 : 0,
-			 value, units[unit - 1]);
+		snprintf(buf, len, "%.3g%c", value, units[unit - 1]);
 	return buf;
+}
+
+const char *run_pages_text(uint64_t pages, char *buf, size_t len)
+{
+	return run_size_text(pages * S2_PAGE_SIZE, buf, len);
 }

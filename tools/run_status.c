@@ -7,6 +7,7 @@
 
 #include "run_scale.h"
 #include "run_share.h"
+#include "run_size.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -58,11 +59,8 @@ static void add_pool(struct line *line, const struct run_sample *sample)
 	if (!sample->has_pool)
 		return;
 	add_part(line, "%.0f%% of %s used", 100 - run_share(pool->free_frames, pool->frames),
-		 plot_number(PLOT_BYTES, (double)pool->frames * S2_PAGE_SIZE, total,
-			     sizeof(total)));
-	add_part(line, "%s swapped",
-		 plot_number(PLOT_BYTES, (double)pool->swapped * S2_PAGE_SIZE, swapped,
-			     sizeof(swapped)));
+		 run_pages_text(pool->frames, total, sizeof(total)));
+	add_part(line, "%s swapped", run_pages_text(pool->swapped, swapped, sizeof(swapped)));
 }
 
 static void add_rates(struct line *line, const struct run_sample *sample)
@@ -79,6 +77,17 @@ static void add_rates(struct line *line, const struct run_sample *sample)
 	add_part(line, "%s invalidations",
 		 plot_number(PLOT_RATE, sample->invalidations_per_s, rate, sizeof(rate)));
 	add_part(line, "%.0f%% elided", run_share(mm->elided, mm->invalidations));
+}
+
+static void add_calls(struct line *line, const struct run_sample *sample)
+{
+	uint64_t calls = 0;
+	char text[24];
+
+	for (unsigned int i = 0; i < sample->nr_guests; i++)
+		calls += sample->guests[i].syscalls;
+	add_part(line, "%s system calls",
+		 plot_number(PLOT_COUNT, (double)calls, text, sizeof(text)));
 }
 
 const char *run_status_text(const struct run_samples *samples, unsigned int width, char *buf,
@@ -99,6 +108,7 @@ const char *run_status_text(const struct run_samples *samples, unsigned int widt
 	add_part(&line, "%u of %u guests ended", ended, sample->nr_guests);
 	add_pool(&line, sample);
 	add_rates(&line, sample);
+	add_calls(&line, sample);
 	return buf;
 }
 

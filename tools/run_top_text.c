@@ -7,6 +7,7 @@
 
 #include "run_scale.h"
 #include "run_share.h"
+#include "run_size.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -14,25 +15,29 @@
 
 #define NAME_WIDTH 18
 #define MAX_NAME_WIDTH 40
-#define NUMBER_WIDTH 11
 #define BAR_WIDTH 18
 
+/* @width: of the longest value, or of the name with a mark before it. */
 static const struct {
 	const char *name;
 	char key;
+	unsigned char width;
 	enum plot_unit unit;
 	bool pages;
 } columns[TOP_NR_COLUMNS] = {
-	[TOP_GUEST] = { "Guest", 'g', PLOT_COUNT, false },
-	[TOP_STATE] = { "sTate", 't', PLOT_COUNT, false },
-	[TOP_RESIDENT] = { "Resident", 'r', PLOT_BYTES, true },
-	[TOP_SWAPPED] = { "Swapped", 's', PLOT_BYTES, true },
-	[TOP_SHARED] = { "sHared", 'h', PLOT_BYTES, true },
-	[TOP_FAULTS] = { "Faults", 'f', PLOT_RATE, false },
-	[TOP_MERGED] = { "Merged", 'm', PLOT_BYTES, true },
-	[TOP_MAPPINGS] = { "Win. maps", 'w', PLOT_COUNT, false },
-	[TOP_SWAP_INS] = { "swap-Ins", 'i', PLOT_BYTES, true },
-	[TOP_OUTPUT] = { "Output", 'o', PLOT_BYTES, false },
+	[TOP_GUEST] = { "Guest", 'g', NAME_WIDTH, PLOT_COUNT, false },
+	[TOP_STATE] = { "sTate", 't', 8, PLOT_COUNT, false },
+	[TOP_RESIDENT] = { "Resident", 'r', 9, PLOT_BYTES, true },
+	[TOP_SWAPPED] = { "Swapped", 's', 8, PLOT_BYTES, true },
+	[TOP_MERGED] = { "Merged", 'm', 7, PLOT_BYTES, true },
+	[TOP_FAULTS] = { "Faults", 'f', 7, PLOT_RATE, false },
+	[TOP_INVALIDATIONS] = { "iNvalid", 'n', 8, PLOT_COUNT, false },
+	[TOP_ELIDED] = { "Elided", 'e', 7, PLOT_COUNT, false },
+	[TOP_SHARED] = { "sHared", 'h', 7, PLOT_BYTES, true },
+	[TOP_CALLS] = { "sYscalls", 'y', 9, PLOT_COUNT, false },
+	[TOP_MAPPINGS] = { "Win. maps", 'w', 10, PLOT_COUNT, false },
+	[TOP_SWAP_INS] = { "swap-Ins", 'i', 9, PLOT_BYTES, true },
+	[TOP_OUTPUT] = { "Output", 'o', 7, PLOT_BYTES, false },
 };
 
 enum top_column top_column_of(int key)
@@ -44,11 +49,21 @@ enum top_column top_column_of(int key)
 	return i;
 }
 
+/* The first @n columns, each but the first after a blank. */
+static unsigned int width_of(unsigned int n)
+{
+	unsigned int width = columns[0].width;
+
+	for (unsigned int i = 1; i < n; i++)
+		width += 1u + columns[i].width;
+	return width;
+}
+
 unsigned int top_columns(unsigned int width)
 {
 	unsigned int n = 1;
 
-	while (n < TOP_NR_COLUMNS && NAME_WIDTH + n * (NUMBER_WIDTH + 1) <= width)
+	while (n < TOP_NR_COLUMNS && width_of(n + 1) <= width)
 		n++;
 	return n;
 }
@@ -60,12 +75,18 @@ static double value_of(const struct run_guest_sample *guest, enum top_column col
 		return (double)guest->resident;
 	case TOP_SWAPPED:
 		return (double)guest->swapped;
-	case TOP_SHARED:
-		return (double)guest->shared;
-	case TOP_FAULTS:
-		return guest->faults_per_s;
 	case TOP_MERGED:
 		return (double)guest->merged;
+	case TOP_FAULTS:
+		return guest->faults_per_s;
+	case TOP_INVALIDATIONS:
+		return (double)guest->invalidations;
+	case TOP_ELIDED:
+		return run_share(guest->elided, guest->invalidations);
+	case TOP_SHARED:
+		return (double)guest->shared;
+	case TOP_CALLS:
+		return (double)guest->syscalls;
 	case TOP_MAPPINGS:
 		return (double)guest->window_mappings;
 	case TOP_SWAP_INS:
@@ -89,7 +110,7 @@ static void cut(char *buf, unsigned int width)
 /* Names have what is left of the line. */
 static void add_name(char *buf, unsigned int width, const char *text)
 {
-	int room = (int)width - (int)(top_columns(width) - 1) * (NUMBER_WIDTH + 1);
+	int room = (int)width - (int)(width_of(top_columns(width)) - NAME_WIDTH);
 
 	if (room < NAME_WIDTH)
 		room = NAME_WIDTH;
@@ -102,11 +123,12 @@ static void add_name(char *buf, unsigned int width, const char *text)
 	}
 }
 
-static void add_cell(char *buf, const char *text)
+static void add_cell(char *buf, enum top_column column, const char *text)
 {
 	size_t len = strlen(buf);
+	int width = columns[column].width;
 
-	snprintf(buf + len, TOP_WIDTH - len, " %*.*s", NUMBER_WIDTH, NUMBER_WIDTH, text);
+	snprintf(buf + len, TOP_WIDTH - len, " %*.*s", width, width, text);
 }
 
 void top_header(enum top_column sort, unsigned int width, char *buf)
@@ -114,13 +136,13 @@ void top_header(enum top_column sort, unsigned int width, char *buf)
 	unsigned int n = top_columns(width);
 
 	for (unsigned int i = TOP_GUEST; i < n; i++) {
-		char name[NUMBER_WIDTH + 2];
+		char name[16];
 
 		snprintf(name, sizeof(name), "%s%s", i == sort ? "*" : "", columns[i].name);
 		if (i == TOP_GUEST)
 			add_name(buf, width, name);
 		else
-			add_cell(buf, name);
+			add_cell(buf, i, name);
 	}
 	cut(buf, width);
 }
@@ -133,21 +155,28 @@ static void state_text(const struct run_guest_sample *guest, char *buf, size_t s
 		snprintf(buf, size, "%s", run_guest_state_names[guest->state]);
 }
 
+static void value_text(const struct run_guest_sample *guest, enum top_column column, char *buf,
+		       size_t size)
+{
+	double value = value_of(guest, column) * (columns[column].pages ? S2_PAGE_SIZE : 1);
+
+	if (column == TOP_STATE)
+		state_text(guest, buf, size);
+	else if (column == TOP_ELIDED)
+		snprintf(buf, size, "%.1f%%", value);
+	else
+		plot_number(columns[column].unit, value, buf, size);
+}
+
 void top_guest(const struct run_samples *samples, unsigned int guest, unsigned int width, char *buf)
 {
-	const struct run_guest_sample *sample = &samples->latest.guests[guest];
 	unsigned int n = top_columns(width);
 	char text[24];
 
 	add_name(buf, width, samples->names[guest]);
-	if (n > TOP_STATE) {
-		state_text(sample, text, sizeof(text));
-		add_cell(buf, text);
-	}
-	for (unsigned int i = TOP_RESIDENT; i < n; i++) {
-		double value = value_of(sample, i) * (columns[i].pages ? S2_PAGE_SIZE : 1);
-
-		add_cell(buf, plot_number(columns[i].unit, value, text, sizeof(text)));
+	for (unsigned int i = TOP_STATE; i < n; i++) {
+		value_text(&samples->latest.guests[guest], i, text, sizeof(text));
+		add_cell(buf, i, text);
 	}
 	cut(buf, width);
 }
@@ -173,11 +202,6 @@ void top_order(const struct run_samples *samples, enum top_column sort, unsigned
 			order[at] = order[at - 1];
 		order[at] = i;
 	}
-}
-
-static const char *pages_text(uint64_t pages, char *buf, size_t size)
-{
-	return plot_number(PLOT_BYTES, (double)pages * S2_PAGE_SIZE, buf, size);
 }
 
 /* "[###==....]": each part of @whole by its own character; @bar has BAR_WIDTH + 3 bytes. */
@@ -223,9 +247,9 @@ static void pool_line(const struct run_samples *samples, char *buf)
 
 	make_bar(bar, pool->frames, 3, parts, "#=.");
 	snprintf(buf, TOP_WIDTH, "pool  %s # %s own, = %s shared, . %s free", bar,
-		 pages_text(own, owned, sizeof(owned)),
-		 pages_text(pool->shared_frames, shared, sizeof(shared)),
-		 pages_text(pool->free_frames, unused, sizeof(unused)));
+		 run_pages_text(own, owned, sizeof(owned)),
+		 run_pages_text(pool->shared_frames, shared, sizeof(shared)),
+		 run_pages_text(pool->free_frames, unused, sizeof(unused)));
 }
 
 /* Beside what all guests have: no tier can be asked for more. */
@@ -237,7 +261,7 @@ static void tier_line(const struct run_samples *samples, unsigned int tier, char
 
 	make_bar(bar, whole, 1, &pages, "#");
 	snprintf(buf, TOP_WIDTH, "%-5.5s %s # %s, of guests' %s", samples->tiers[tier], bar,
-		 pages_text(pages, size, sizeof(size)), pages_text(whole, of, sizeof(of)));
+		 run_pages_text(pages, size, sizeof(size)), run_pages_text(whole, of, sizeof(of)));
 }
 
 static void invalidations_line(const struct run_samples *samples, char *buf)

@@ -5,8 +5,10 @@
  */
 #include "cmd.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -46,9 +48,24 @@ static int reserve_standard_files(void)
 	return 0;
 }
 
+/*
+ * Help or a report that did not reach its reader (a full disk, say) is a failure; argp's --help ends
+ * the program by itself.
+ */
+static void check_output(int status, void *unused)
+{
+	(void)unused;
+	errno = 0;
+	if (!fflush(stdout) && !ferror(stdout))
+		return;
+	fprintf(stderr, "stage2: could not write to standard output%s%s\n", errno ? ": " : "",
+		errno ? strerror(errno) : "");
+	_exit(status ? status : 1);
+}
+
 int main(int argc, char **argv)
 {
-	if (reserve_standard_files())
+	if (reserve_standard_files() || on_exit(check_output, NULL))
 		return 1;
 	if (argc < 2) {
 		print_usage(stderr);
@@ -58,18 +75,9 @@ int main(int argc, char **argv)
 		print_usage(stdout);
 		return 0;
 	}
-	for (size_t i = 0; i < NR_COMMANDS; i++) {
-		if (strcmp(argv[1], commands[i].name))
-			continue;
-		int status = commands[i].run(argc - 1, argv + 1);
-
-		/* A report that did not reach its reader (a full disk, say) is a failure. */
-		if (fflush(stdout) || ferror(stdout)) {
-			fprintf(stderr, "stage2 %s: could not write the report: %m\n", argv[1]);
-			return status ? status : 1;
-		}
-		return status;
-	}
+	for (size_t i = 0; i < NR_COMMANDS; i++)
+		if (!strcmp(argv[1], commands[i].name))
+			return commands[i].run(argc - 1, argv + 1);
 	fprintf(stderr, "stage2: '%s' is not a command; 'stage2 --help' lists them\n", argv[1]);
 	return 2;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A column is one of numbers, and goes to the right, if each of its cells begins with a digit or a
- * sign, or is "-" for no value; the header goes along.
+ * sign, or is "-" for no value, and nobody said otherwise; the header goes along.
  */
 #include "table.h"
 
@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ struct table {
 	unsigned int cells; /* the header's included */
 	unsigned int room;
 	bool lost;
+	uint64_t left; /* a bit for each column */
 	char **cell;
 };
 
@@ -77,6 +79,11 @@ void table_destroy(struct table *table)
 	free(table);
 }
 
+void table_left(struct table *table, unsigned int column)
+{
+	table->left |= UINT64_C(1) << column;
+}
+
 static bool is_number(const char *text)
 {
 	return isdigit((unsigned char)text[0]) || text[0] == '-' || text[0] == '+';
@@ -84,7 +91,8 @@ static bool is_number(const char *text)
 
 static void measure_column(const struct table *table, unsigned int column, int *width)
 {
-	bool numbers = table->cells > table->columns + column;
+	bool numbers = table->cells > table->columns + column &&
+		       !(table->left & UINT64_C(1) << column);
 
 	*width = 0;
 	for (unsigned int i = column; i < table->cells; i += table->columns) {

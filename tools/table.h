@@ -13,6 +13,9 @@ struct table;
 struct table *table_create(unsigned int columns, const char *const *header);
 void table_destroy(struct table *table);
 
+/* A column that goes to the left though it looks like numbers, as names that begin with one do. */
+void table_left(struct table *table, unsigned int column);
+
 /* Fills the next cell, from left to right and then in the next row. */
 void table_cell(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

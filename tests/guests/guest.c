@@ -132,6 +132,16 @@ static int thread_pointer(void)
 	       fails(syscall(SYS_arch_prctl, 0x1002, UINT64_C(1) << 63), EPERM);
 }
 
+static int floating_point(void)
+{
+	volatile long double one = 1, three = 3;
+	uint16_t control;
+	uint32_t mxcsr;
+
+	__asm__ volatile("fnstcw %0; stmxcsr %1" : "=m"(control), "=m"(mxcsr));
+	return control != 0x37f || (mxcsr & 0xffc0) != 0x1f80 || one / three != 1 / 3.0L;
+}
+
 static int clocks(void)
 {
 	struct timespec before, after, wrong = { 0, 1000000000 };
@@ -284,6 +294,7 @@ static const struct {
 	{ "no_new_code", no_new_code },
 	{ "auxv", auxv },
 	{ "thread_pointer", thread_pointer },
+	{ "floating_point", floating_point },
 	{ "clocks", clocks },
 	{ "signals", signals },
 	{ "futexes", futexes },

@@ -21,6 +21,9 @@ static void make_up_guest(struct run_guest_sample *guest, unsigned int number, u
 	guest->swapped = 7 * point;
 	guest->faults += 100;
 	guest->faults_per_s = 1000;
+	guest->invalidations += 1000;
+	guest->elided += number ? 900 : 800;
+	guest->syscalls += 1000;
 }
 
 static void make_up_sample(struct run_samples *samples, unsigned int point)

@@ -298,7 +298,7 @@ static void test_segments_where_null_pointers_point_are_refused(void **state)
 	struct loader *loader = *state;
 
 	loader->image.phdrs[1].p_vaddr = 0xf000;
-	assert_refused(loader, "below 64 KiB");
+	assert_refused(loader, "below 64K");
 }
 
 static void test_segments_that_overlap_are_refused(void **state)

@@ -17,6 +17,7 @@
 
 #include "clock.h"
 #include "guest_maps.h"
+#include "guest_signals.h"
 #include "guest_syscalls.h"
 
 #include <stdlib.h>
@@ -34,6 +35,7 @@
 enum {
 	CALL_POLL = 7,
 	CALL_SELECT = 23,
+	CALL_PAUSE = 34,
 	CALL_NANOSLEEP = 35,
 	CALL_FSYNC = 74,
 	CALL_FDATASYNC = 75,
@@ -41,6 +43,8 @@ enum {
 	CALL_CHMOD = 90,
 	CALL_FCHMOD = 91,
 	CALL_UMASK = 95,
+	CALL_RT_SIGTIMEDWAIT = 128,
+	CALL_RT_SIGSUSPEND = 130,
 	CALL_ARCH_PRCTL = 158,
 	CALL_FUTEX = 202,
 	CALL_CLOCK_NANOSLEEP = 230,
@@ -136,7 +140,10 @@ static bool may_take_long(uint64_t number)
 	case CALL_PPOLL:
 	case CALL_SELECT:
 	case CALL_PSELECT6:
+	case CALL_PAUSE:
 	case CALL_NANOSLEEP:
+	case CALL_RT_SIGTIMEDWAIT:
+	case CALL_RT_SIGSUSPEND:
 	case CALL_CLOCK_NANOSLEEP:
 	case CALL_FUTEX:
 	case CALL_FSYNC:
@@ -199,6 +206,8 @@ static void begin_round(struct random_calls *r)
 	struct guest *guest = &caller->guest;
 
 	calling_guest_restart(caller);
+	guest_signals_destroy(guest->signals);
+	assert_int_equal(guest_signals_create(&guest->signals), 0);
 	guest_maps_remove(guest->maps, GUEST_ROOM_START, GUEST_ROOM_SIZE - GUEST_ROOM_START);
 	assert_int_equal(guest_maps_add(guest->maps, GUEST_ROOM_START,
 					GUEST_ROOM_END - GUEST_ROOM_START),

@@ -447,14 +447,15 @@ static void stop_swapping(struct swapper *swapper)
 	pthread_join(swapper->thread, NULL);
 }
 
-/* Opens "dir/file" again and again, which must be the one inside or none. */
-static void read_while_swapping(struct calling_guest *caller, struct swapper *swapper)
+/* Opens a file again and again, which must be the one inside or none. How often it was that one. */
+static unsigned int read_while_swapping(struct calling_guest *caller, struct swapper *swapper,
+					const char *path)
 {
 	unsigned int read = 0;
 
 	start_swapping(swapper);
 	for (unsigned int i = 0; i < ROUNDS; i++) {
-		int64_t fd = guest_open(caller, "dir/../dir/file", 0);
+		int64_t fd = guest_open(caller, path, 0);
 		uint64_t to = guest_space(caller, 64);
 		char text[64] = "";
 
@@ -467,7 +468,7 @@ static void read_while_swapping(struct calling_guest *caller, struct swapper *sw
 		read++;
 	}
 	stop_swapping(swapper);
-	assert_int_not_equal(read, 0);
+	return read;
 }
 
 static void test_a_directory_swapped_with_a_link_out_leads_nowhere(void **state)
@@ -478,7 +479,7 @@ static void test_a_directory_swapped_with_a_link_out_leads_nowhere(void **state)
 	host_write(caller, "file", SECRET);
 	link_out(caller, "link", "..");
 	host_write(caller, "root/file", INSIDE);
-	read_while_swapping(caller, &swapper);
+	assert_int_not_equal(read_while_swapping(caller, &swapper, "dir/../dir/file"), 0);
 }
 
 /* The guest is below what moves, and ".." may then be anywhere. */
@@ -491,20 +492,7 @@ static void test_a_directory_swapped_with_one_outside_leads_nowhere(void **state
 	assert_return_code(mkdirat(caller->top, "dir/sub", 0755), errno);
 	assert_return_code(mkdirat(caller->top, "root/dir/sub", 0755), errno);
 	host_write(caller, "file", SECRET);
-	start_swapping(&swapper);
-	for (unsigned int i = 0; i < ROUNDS; i++) {
-		int64_t fd = guest_open(caller, "dir/sub/../../file", 0);
-		uint64_t to = guest_space(caller, 64);
-		char text[64] = "";
-
-		if (fd < 0)
-			continue;
-		assert_int_equal(CALL(caller, read, (uint64_t)fd, to, 63), strlen(INSIDE));
-		guest_get(caller, to, text, strlen(INSIDE));
-		assert_string_equal(text, INSIDE);
-		CALL(caller, close, (uint64_t)fd);
-	}
-	stop_swapping(&swapper);
+	read_while_swapping(caller, &swapper, "dir/sub/../../file");
 }
 
 static void test_nothing_is_made_or_removed_outside_while_links_are_swapped(void **state)

@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "native_program.h"
+
 #include "guest.h"
 #include "guest_cpu.h"
 
@@ -162,6 +164,7 @@ WORKS(mapping_bomb)
 WORKS(no_new_code)
 WORKS(auxv)
 WORKS(thread_pointer)
+WORKS(floating_point)
 WORKS(clocks)
 WORKS(signals)
 WORKS(futexes)
@@ -244,6 +247,19 @@ static void test_the_limit_of_mappings_is_the_configs(void **state)
 	assert_int_equal(many.syscalls - few.syscalls, 100);
 }
 
+static void test_others_may_look_at_the_count_of_calls(void **state)
+{
+	char *argv[] = { getenv("S2_GUEST"), "mapping_bomb", NULL };
+	struct guest_config config = config_of(*state, argv);
+	_Atomic uint64_t syscalls = 0;
+	struct guest_result result;
+
+	config.syscalls = &syscalls;
+	assert_int_equal(run(&config, &result), 0);
+	assert_true(result.syscalls > 0);
+	assert_int_equal(syscalls, result.syscalls);
+}
+
 static void assert_refused(struct host *host, char *const *argv, int error, const char *reason)
 {
 	struct guest_config config = config_of(host, argv);
@@ -301,7 +317,8 @@ static void test_memory_that_the_host_cannot_provide_ends_the_guest(void **state
 	assert_int_equal(guest_run(&config, &result), 0);
 	assert_int_equal(sigaction(SIGSEGV, &cmockas_handler, NULL), 0);
 	assert_int_equal(result.status, 128 + SIGBUS);
-	assert_string_equal(result.reason, "the host could not provide its memory at 0x2000000");
+	assert_string_equal(result.reason, "the host could not provide its memory at 0x2000000; --pool or "
+			    "--swap may be too small");
 	config.memory->ops->destroy(config.memory);
 }
 
@@ -351,17 +368,8 @@ static void test_guests_on_many_threads_keep_apart(void **state)
 /* What the host's busybox prints, in the same directory. */
 static int run_native(const struct host *host, char *const *argv)
 {
-	int out = memfd_create("native", MFD_CLOEXEC);
-	int status;
-	pid_t child = fork();
+	int status, out = native_output(host->root, argv, environment, &status);
 
-	if (!child) {
-		if (fchdir(host->root) || dup2(out, 1) != 1)
-			_exit(126);
-		execve(argv[0], argv, environment);
-		_exit(127);
-	}
-	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
 	return out;
 }
@@ -445,6 +453,7 @@ int main(void)
 		TEST(test_no_new_code),
 		TEST(test_auxv),
 		TEST(test_thread_pointer),
+		TEST(test_floating_point),
 		TEST(test_clocks),
 		TEST(test_signals),
 		TEST(test_futexes),
@@ -465,6 +474,7 @@ int main(void)
 		TEST(test_a_sleep_ends_with_its_time),
 		TEST(test_a_guest_stops_when_told),
 		TEST(test_the_limit_of_mappings_is_the_configs),
+		TEST(test_others_may_look_at_the_count_of_calls),
 		TEST(test_programs_that_cannot_run_are_refused),
 		TEST(test_too_many_arguments_are_refused),
 		TEST(test_a_memory_that_is_too_small_is_refused),

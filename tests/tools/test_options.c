@@ -119,7 +119,7 @@ static int run_parser(char *first, char *second)
 	assert_non_null(file);
 	fflush(stderr);
 	dup2(fileno(file), STDERR_FILENO);
-	status = options_parse(&argp, "stage2 test", 1 + !!first + !!second, argv, &parsed);
+	status = options_parse(&argp, "stage2 test", 0, 1 + !!first + !!second, argv, &parsed);
 	fflush(stderr);
 	dup2(saved, STDERR_FILENO);
 	close(saved);

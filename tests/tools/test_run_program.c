@@ -38,6 +38,9 @@ static FILE *create(const char *name)
 	return file;
 }
 
+/* What the shell sets before, as "ulimit -n 100"; until it is changed back. */
+static const char *condition = "true";
+
 /* In the guests' root; @output has what is written where @redirection leaves it. */
 static int run(const char *arguments, const char *redirection)
 {
@@ -45,8 +48,8 @@ static int run(const char *arguments, const char *redirection)
 	size_t length;
 	FILE *pipe;
 
-	snprintf(command, sizeof(command), "cd %s && \"$S2_PROGRAM\" run %s %s", root, arguments,
-		 redirection);
+	snprintf(command, sizeof(command), "cd %s && %s && \"$S2_PROGRAM\" run %s %s", root,
+		 condition, arguments, redirection);
 	pipe = popen(command, "r");
 	assert_non_null(pipe);
 	length = fread(output, 1, sizeof(output) - 1, pipe);
@@ -229,6 +232,42 @@ static void test_pages_may_be_swapped_to_a_file(void **state)
 	json_decref(json);
 }
 
+/* Under always each of them takes each guest's mmu_lock. */
+static void test_each_guest_tells_what_was_elided_for_it(void **state)
+{
+	json_t *json = json_of("--json --churn 3 --gate range,always --vms 2 -- busybox sort unsorted",
+			       0);
+	json_t *runs = json_object_get(json, "runs"), *one, *guest;
+	size_t i, g;
+
+	(void)state;
+	json_array_foreach(runs, i, one)
+	{
+		json_array_foreach(json_object_get(one, "guests"), g, guest)
+		{
+			json_int_t invalidations = 0, elided = 0;
+
+			json_unpack(guest, "{s:I, s:I}", "invalidations", &invalidations, "elided",
+				    &elided);
+			assert_true(invalidations > 0);
+			assert_true(i ? elided == 0 : elided > 0);
+		}
+	}
+	assert_int_equal(i, 2);
+	json_decref(json);
+}
+
+/* It can be pasted, to have the same again. */
+static void test_the_report_has_the_command_line(void **state)
+{
+	json_t *json = json_of("--json -- busybox echo 'a  b' \"it's\" '' '*' plain", 0);
+
+	(void)state;
+	assert_string_equal(json_string_value(json_object_get(json, "command")),
+			    "stage2 run --json -- busybox echo 'a  b' 'it'\\''s' '' '*' plain");
+	json_decref(json);
+}
+
 static void test_several_gates_are_compared(void **state)
 {
 	(void)state;
@@ -287,6 +326,89 @@ static void test_limits_end_a_guest_and_say_so(void **state)
 	assert_in_output("it ran longer than the 1 s");
 }
 
+static int no_condition(void **state)
+{
+	(void)state;
+	condition = "true";
+	return 0;
+}
+
+static void test_guests_may_have_more_files_than_the_soft_limit(void **state)
+{
+	(void)state;
+	condition = "ulimit -Sn 60";
+	assert_runs("--vms 16 --check -- busybox true", 0, "2>&1");
+}
+
+static void test_too_few_descriptors_are_told_before_guests_run(void **state)
+{
+	(void)state;
+	condition = "ulimit -n 500";
+	assert_fails("--vms 16 --files 64 -- busybox echo hi", 1,
+		     "stage2 run: --files: 16 guests with 64 files each need");
+	assert_fails("--compare 16 --files 64 -- busybox echo hi", 1, "16 guests with 64 files");
+	condition = "ulimit -n 100";
+	assert_fails("--vms 16 -- busybox echo hi", 1, "run fewer guests");
+}
+
+/* Unless it was said how many each is to have. */
+static void test_descriptors_are_shared_out(void **state)
+{
+	int files;
+
+	(void)state;
+	condition = "ulimit -n 600";
+	assert_runs("--vms 16 -- busybox sh -c 'ulimit -n'", 0, "2>/dev/null");
+	files = atoi(output);
+	assert_in_range(files, 8, 600 / 16);
+	condition = "true";
+	assert_runs("-- busybox sh -c 'ulimit -n'", 0, "2>/dev/null");
+	assert_string_equal(output, "64\n");
+}
+
+/* Their sizes are limited for this process, which would end of it, and both guests with it. */
+static void test_a_file_that_gets_too_large_is_its_guests_error(void **state)
+{
+	json_t *json;
+	int statuses[2] = { -1, -1 };
+
+	(void)state;
+	condition = "ulimit -f 8192";
+	json = json_of("--json --pool 2M --commands large", 1);
+	assert_int_equal(json_unpack(json, "{s:[{s:[{s:i},{s:i}]}]}", "runs", "guests", "status",
+				     &statuses[0], "status", &statuses[1]),
+			 0);
+	assert_int_equal(statuses[0], 1);
+	assert_int_equal(statuses[1], 0);
+	json_decref(json);
+}
+
+static void test_a_tier_that_gets_too_large_is_an_error(void **state)
+{
+	(void)state;
+	condition = "ulimit -f 8192";
+	assert_fails("--pool 2M --swap file:large-pages:64M -- busybox true", 1,
+		     "stage2 run: --swap: file:large-pages: File too large");
+}
+
+static void test_a_pool_that_gets_too_large_says_why(void **state)
+{
+	(void)state;
+	condition = "ulimit -f 8192";
+	assert_fails("--pool 64M -- busybox true", 1, "ulimit -f");
+}
+
+/* The limit as the user has it, and a signal that ends who writes too much. */
+static void test_native_runs_are_as_they_would_be_without_us(void **state)
+{
+	(void)state;
+	condition = "ulimit -Sn 60";
+	assert_runs("--quiet --check --vms 16 --files 60 -- busybox sh -c 'ulimit -n'", 0, "2>&1");
+	condition = "ulimit -f 8192";
+	assert_runs("--quiet --check --pool 2M -- busybox cp numbers copy", 1, "2>&1");
+	assert_in_output("is not that of its native run");
+}
+
 /* One has no memory left, or is ended, and the other goes on. */
 static void test_a_guest_that_fails_hurts_nobody_else(void **state)
 {
@@ -309,6 +431,7 @@ static void test_a_pool_that_is_full_ends_the_guest_that_wants_more(void **state
 		    "busybox sh -c 'x=aaaaaaaa; while :; do x=$x$x; done'",
 		    1, "2>&1");
 	assert_in_output("the host could not provide its memory");
+	assert_in_output("--pool or --swap may be too small");
 }
 
 /* The second pass has the file of the first, which is not what is found under its name by then. */
@@ -442,6 +565,54 @@ static void test_what_cannot_be_had_is_one_line_and_status_1(void **state)
 	assert_fails("--json -- nosuchprogram", 1, "stage2 run: nosuchprogram");
 }
 
+static void test_what_is_no_file_is_neither_a_program_nor_commands(void **state)
+{
+	(void)state;
+	assert_fails("--commands pipe", 2, "--commands: pipe: it is not a regular file");
+	assert_fails("--commands /dev/tty", 2, "stage2 run: --commands: /dev/tty: ");
+	assert_fails("--commands .", 2, "--commands: .: it is not a regular file");
+	assert_fails("-- ./pipe", 1, "stage2 run: ./pipe: it is not a regular file");
+}
+
+static void test_options_behind_the_program_need_dashes_before_it(void **state)
+{
+	(void)state;
+	assert_fails("busybox ls -l", 2,
+		     "'-l' follows PROGRAM without a '--' before that; as in: stage2 run [OPTIONS] "
+		     "-- busybox");
+	assert_fails("busybox true --vms 2", 2, "'--vms'");
+	assert_fails("--vms 2 busybox --help", 2, "'--help'");
+	assert_runs("busybox echo - plain words", 0, "2>/dev/null");
+	assert_string_equal(output, "- plain words\n");
+	assert_runs("-- busybox echo -n", 0, "2>/dev/null");
+	assert_string_equal(output, "");
+}
+
+#define FULL "stage2: could not write to standard output"
+
+static void test_what_cannot_be_written_is_a_failure_in_one_line(void **state)
+{
+	static const char *const arguments[] = { "--help", "--json -- busybox true",
+						 "--quiet -- busybox true" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(arguments) / sizeof(arguments[0]); i++) {
+		assert_runs(arguments[i], 1, "2>&1 >/dev/full");
+		assert_int_equal(strncmp(output, FULL, strlen(FULL)), 0);
+		assert_ptr_equal(strchr(output, '\n'), output + strlen(output) - 1);
+	}
+	assert_runs("--vms 2 -- busybox cat numbers", 1, "2>&1 >/dev/full");
+	assert_null(strstr(output, "stage2 run:"));
+	assert_in_output(FULL);
+}
+
+static void test_what_to_change_is_said_where_memory_is_short(void **state)
+{
+	(void)state;
+	assert_fails("--mem 1M -- busybox true", 1, "--mem");
+	assert_fails("--pool 64K --swap lz4:4K -- busybox true", 1, "--pool or --swap");
+}
+
 static void test_a_file_with_contents_is_no_place_for_pages(void **state)
 {
 	(void)state;
@@ -458,7 +629,7 @@ static void test_closed_standard_files_stay_closed(void **state)
 	assert_runs("-- busybox echo lost", 1, "2>&1 >&-");
 	assert_in_output("echo: write error: Bad file descriptor");
 	assert_runs("--json -- busybox true", 1, "2>&1 >&-");
-	assert_in_output("stage2 run: could not write the report: Bad file descriptor");
+	assert_in_output("stage2: could not write to standard output: Bad file descriptor");
 	assert_runs("-- busybox cat", 1, "2>/dev/null <&-");
 	assert_runs("-- busybox echo alone", 0, "2>&- <&-");
 	assert_string_equal(output, "alone\n");
@@ -488,13 +659,21 @@ static int create_root(void **state)
 	file = create("jobs");
 	fputs("# two of them\nbusybox sort unsorted\nbusybox echo 'two words'\n", file);
 	fclose(file);
+	file = create("large");
+	fputs("busybox cp numbers copy\nbusybox md5sum unsorted\n", file);
+	fclose(file);
+	file = create("numbers");
+	for (unsigned int i = 0; i < 800000; i++)
+		fprintf(file, "%09u\n", i);
+	fclose(file);
 	file = create("unequal");
 	fputs("busybox yes\nbusybox md5sum unsorted\n", file);
 	fclose(file);
 	file = create("impossible");
 	fputs("./unsorted\nbusybox echo 'two words'\n", file);
 	fclose(file);
-	snprintf(command, sizeof(command), "head -c 3000 " BUSYBOX " >%s/truncated", root);
+	snprintf(command, sizeof(command), "cd %s && mkfifo pipe && head -c 3000 " BUSYBOX " >truncated",
+		 root);
 	return system(command) ? -1 : 0;
 }
 
@@ -506,6 +685,9 @@ static int remove_root(void **state)
 	snprintf(command, sizeof(command), "rm -r %s", root);
 	return system(command) ? -1 : 0;
 }
+
+/* It may set a condition. */
+#define UNDER(test) cmocka_unit_test_teardown(test, no_condition)
 
 int main(void)
 {
@@ -520,11 +702,20 @@ int main(void)
 		cmocka_unit_test(test_churn_changes_nothing_under_any_gate),
 		cmocka_unit_test(test_every_level_of_churn_ends),
 		cmocka_unit_test(test_pages_may_be_swapped_to_a_file),
+		cmocka_unit_test(test_each_guest_tells_what_was_elided_for_it),
+		cmocka_unit_test(test_the_report_has_the_command_line),
 		cmocka_unit_test(test_several_gates_are_compared),
 		cmocka_unit_test(test_costs_are_measured_beside_more_guests),
 		cmocka_unit_test(test_a_file_names_several_commands),
 		cmocka_unit_test(test_standard_error_says_whose_it_is),
 		cmocka_unit_test(test_limits_end_a_guest_and_say_so),
+		UNDER(test_guests_may_have_more_files_than_the_soft_limit),
+		UNDER(test_too_few_descriptors_are_told_before_guests_run),
+		UNDER(test_descriptors_are_shared_out),
+		UNDER(test_a_file_that_gets_too_large_is_its_guests_error),
+		UNDER(test_a_tier_that_gets_too_large_is_an_error),
+		UNDER(test_a_pool_that_gets_too_large_says_why),
+		UNDER(test_native_runs_are_as_they_would_be_without_us),
 		cmocka_unit_test(test_a_guest_that_fails_hurts_nobody_else),
 		cmocka_unit_test(test_a_pool_that_is_full_ends_the_guest_that_wants_more),
 		cmocka_unit_test(test_a_guest_changes_no_program),
@@ -535,6 +726,10 @@ int main(void)
 		cmocka_unit_test(test_wrong_options_are_one_line_and_status_2),
 		cmocka_unit_test(test_a_password_is_not_repeated),
 		cmocka_unit_test(test_what_cannot_be_had_is_one_line_and_status_1),
+		cmocka_unit_test(test_what_is_no_file_is_neither_a_program_nor_commands),
+		cmocka_unit_test(test_options_behind_the_program_need_dashes_before_it),
+		cmocka_unit_test(test_what_cannot_be_written_is_a_failure_in_one_line),
+		cmocka_unit_test(test_what_to_change_is_said_where_memory_is_short),
 		cmocka_unit_test(test_a_file_with_contents_is_no_place_for_pages),
 		cmocka_unit_test(test_closed_standard_files_stay_closed),
 		cmocka_unit_test(test_help_has_examples),

@@ -24,8 +24,8 @@ static void test_it_says_how_far_guests_are(void **state)
 	make_up_run(&run, 30);
 	run.result.samples->gate = S2_GATE_COUNT;
 	assert_string_equal(run_status_text(run.result.samples, 200, text, sizeof(text)),
-			    "2.9 s, count, 1 of 2 guests ended, 11% of 1 MiB used, 348 KiB "
-			    "swapped, 2k/s faults, 10k/s invalidations, 75% elided");
+			    "2.9 s, count, 1 of 2 guests ended, 11% of 1M used, 348K swapped, "
+			    "2k/s faults, 10k/s invalidations, 75% elided, 60k system calls");
 	forget_run(&run);
 }
 
@@ -75,7 +75,7 @@ static void test_plain_memory_has_no_pool(void **state)
 	make_up_run(&run, 30);
 	run.result.samples->latest.has_pool = false;
 	assert_string_equal(run_status_text(run.result.samples, 200, text, sizeof(text)),
-			    "2.9 s, 1 of 2 guests ended");
+			    "2.9 s, 1 of 2 guests ended, 60k system calls");
 	forget_run(&run);
 }
 

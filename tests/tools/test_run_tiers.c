@@ -169,7 +169,12 @@ static void test_sizes_are_as_people_write_them(void **state)
 	assert_size("2G", UINT64_C(2) << 30);
 	assert_size("1T", UINT64_C(1) << 40);
 	assert_size("17179869183G", UINT64_MAX - (UINT64_C(1) << 30) + 1);
-	assert_string_equal(run_size_text(512, buf, sizeof(buf)), "512");
+	assert_string_equal(run_size_text(0, buf, sizeof(buf)), "0");
+	assert_string_equal(run_size_text(1023, buf, sizeof(buf)), "1023B");
+	assert_string_equal(run_size_text(2000 << 10, buf, sizeof(buf)), "1.95M");
+	assert_string_equal(run_size_text((2 << 20) - 1, buf, sizeof(buf)), "2M");
+	assert_string_equal(run_size_text((1 << 20) - 1, buf, sizeof(buf)), "1M");
+	assert_string_equal(run_size_text(1020 << 10, buf, sizeof(buf)), "1020K");
 	assert_string_equal(run_size_text(1536, buf, sizeof(buf)), "1.5K");
 	assert_string_equal(run_size_text(64 << 20, buf, sizeof(buf)), "64M");
 	assert_string_equal(run_size_text(UINT64_C(2) << 40, buf, sizeof(buf)), "2T");

@@ -57,8 +57,8 @@ static void test_the_header_marks_what_is_sorted_by(void **state)
 {
 	char text[TOP_WIDTH];
 
-	top_header(TOP_SWAPPED, 54, text);
-	assert_string_equal(text, "Guest                    sTate    Resident    *Swapped");
+	top_header(TOP_SWAPPED, 46, text);
+	assert_string_equal(text, "Guest                 sTate  Resident *Swapped");
 }
 
 static void test_a_guest_is_a_row(void **state)
@@ -67,8 +67,36 @@ static void test_a_guest_is_a_row(void **state)
 	char text[TOP_WIDTH];
 
 	make_up_run(&run, 3);
-	top_guest(run.result.samples, 1, 54, text);
-	assert_string_equal(text, "2 sort                  exit 3     240 KiB      56 KiB");
+	top_guest(run.result.samples, 1, 46, text);
+	assert_string_equal(text, "2 sort               exit 3      240K      56K");
+	forget_run(&run);
+}
+
+static void test_what_invalidations_did_to_a_guest_fits_80_columns(void **state)
+{
+	struct made_up_run run;
+	char text[TOP_WIDTH];
+
+	make_up_run(&run, 3);
+	top_header(TOP_GUEST, 80, text);
+	assert_non_null(strstr(text, " sTate  Resident  Swapped  Merged  Faults  iNvalid  Elided"));
+	top_guest(run.result.samples, 0, 80, text);
+	assert_non_null(strstr(text, " 0    1k/s       3k   80.0%"));
+	top_guest(run.result.samples, 1, 80, text);
+	assert_non_null(strstr(text, " 0    1k/s       3k   90.0%"));
+	forget_run(&run);
+}
+
+static void test_system_calls_are_shown_where_there_is_room(void **state)
+{
+	struct made_up_run run;
+	char text[TOP_WIDTH];
+
+	make_up_run(&run, 3);
+	top_header(TOP_CALLS, 120, text);
+	assert_non_null(strstr(text, "*sYscalls"));
+	top_guest(run.result.samples, 0, 120, text);
+	assert_non_null(strstr(text, "  3k"));
 	forget_run(&run);
 }
 
@@ -118,13 +146,11 @@ static void test_bars_show_parts_of_the_pool(void **state)
 	run.result.samples->latest.pool.free_frames = 512;
 	run.result.samples->latest.pool.shared_frames = 256;
 	assert_true(top_total(run.result.samples, 1, 100, text));
-	assert_string_equal(text, "pool  [####=====.........] # 1 MiB own, = 1 MiB shared, "
-				  ". 2 MiB free");
+	assert_string_equal(text, "pool  [####=====.........] # 1M own, = 1M shared, . 2M free");
 	/* Taken while they changed. */
 	run.result.samples->latest.pool.free_frames = 1024;
 	assert_true(top_total(run.result.samples, 1, 100, text));
-	assert_string_equal(text, "pool  [====..............] # 0 B own, = 1 MiB shared, "
-				  ". 4 MiB free");
+	assert_string_equal(text, "pool  [====..............] # 0 own, = 1M shared, . 4M free");
 	forget_run(&run);
 }
 
@@ -272,7 +298,7 @@ static void test_keys_sort_and_scroll(void **state)
 {
 	/* Up, down, page up and down, home, end, and all that sorts. */
 	assert_restored(&(struct ending){
-				.keys = "\033OA\033OB\033[5~\033[6~\033OH\033OFgtrshfmwio~\001x",
+				.keys = "\033OA\033OB\033[5~\033[6~\033OH\033OFgtrshfmwioney~\001x",
 				.size = SCREEN },
 			W_EXITCODE(7, 0));
 }
@@ -299,6 +325,8 @@ int main(void)
 		cmocka_unit_test(test_lines_fit_every_width),
 		cmocka_unit_test(test_the_header_marks_what_is_sorted_by),
 		cmocka_unit_test(test_a_guest_is_a_row),
+		cmocka_unit_test(test_what_invalidations_did_to_a_guest_fits_80_columns),
+		cmocka_unit_test(test_system_calls_are_shown_where_there_is_room),
 		cmocka_unit_test(test_guests_are_sorted),
 		cmocka_unit_test(test_each_column_has_a_key),
 		cmocka_unit_test(test_bars_show_parts_of_the_pool),

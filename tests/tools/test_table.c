@@ -60,6 +60,22 @@ static void test_a_dash_stands_for_no_number(void **state)
 	table_destroy(table);
 }
 
+static void test_a_column_of_names_goes_left(void **state)
+{
+	struct table *table = table_create(2, header);
+
+	(void)state;
+	table_left(table, 0);
+	table_cell(table, "1 sort");
+	table_cell(table, "5");
+	table_cell(table, "2 a");
+	table_cell(table, "7");
+	assert_prints(table, "gate    locks\n"
+			     "1 sort      5\n"
+			     "2 a         7\n");
+	table_destroy(table);
+}
+
 static void test_a_header_alone_is_a_table(void **state)
 {
 	struct table *table = table_create(3, header);
@@ -85,6 +101,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_numbers_go_right_and_words_left),
 		cmocka_unit_test(test_a_dash_stands_for_no_number),
+		cmocka_unit_test(test_a_column_of_names_goes_left),
 		cmocka_unit_test(test_a_header_alone_is_a_table),
 		cmocka_unit_test(test_the_last_row_may_be_short),
 	};

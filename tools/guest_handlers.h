@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Between two instructions of a guest: signals are delivered, its handlers called, and what they
+ * have interrupted is gone back to.
+ */
+#ifndef STAGE2_TOOLS_GUEST_HANDLERS_H
+#define STAGE2_TOOLS_GUEST_HANDLERS_H
+
+#include "guest_internal.h"
+
+/*
+ * After a system call, of which @number was answered with @answer: what the guest gets as its
+ * answer.
+ */
+int64_t guest_handlers_answer(struct guest *guest, uint64_t number, int64_t answer);
+
+/* Is there something to do before the guest goes on? Then its processor is to be stopped. */
+bool guest_handlers_due(struct guest *guest);
+
+/* Does it, with a processor that is stopped. */
+void guest_handlers_run(struct guest *guest);
+
+guest_handler guest_sys_rt_sigreturn;
+
+#endif
