@@ -40,6 +40,7 @@ enum key {
 	KEY_SECONDS,
 	KEY_OUTPUT,
 	KEY_FILES,
+	KEY_CODE,
 	KEY_QUIET,
 	KEY_JSON,
 	KEY_TOP,
@@ -63,6 +64,10 @@ static const struct argp_option argp_options[] = {
 	{ "files", KEY_FILES, "N", 0,
 	  "Files that a guest may have open (default 64, or as many as there are descriptors for "
 	  "each)",
+	  0 },
+	{ "code", KEY_CODE, "SIZE", 0,
+	  "Host memory for a guest's translated code; when it is full the code is translated anew "
+	  "(default 64M)",
 	  0 },
 	{ NULL, 0, NULL, 0, "Memory:", 2 },
 	{ "mem", KEY_MEM, "SIZE", 0, "Memory of each guest, as 4096K, 64M or 2G (default 64M)", 0 },
@@ -308,6 +313,9 @@ static error_t parse_number_option(int key, char *arg, struct argp_state *state)
 				  &options->limits.output);
 	case KEY_FILES:
 		return parse_count(state, "--files", arg, 3, MOST_FILES, &options->limits.files);
+	case KEY_CODE:
+		return parse_size(state, "--code", arg, GUEST_LEAST_CODE, GUEST_MOST_CODE,
+				  &options->limits.code);
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}

@@ -57,6 +57,8 @@ static void set_limits(struct guest *guest)
 		limits->files = GUEST_DEFAULT_FILES;
 	if (!limits->maps)
 		limits->maps = GUEST_DEFAULT_MAPS;
+	if (!limits->code)
+		limits->code = GUEST_DEFAULT_CODE;
 	guest->deadline_ns = UINT64_MAX;
 	if (limits->seconds && limits->seconds < (UINT64_MAX - guest->start_ns) / NS_PER_S)
 		guest->deadline_ns = guest->start_ns + limits->seconds * NS_PER_S;

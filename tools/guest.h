@@ -12,14 +12,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Zero: the default, which for @seconds and @output is no limit. */
+/*
+ * Zero: the default, which for @seconds and @output is no limit.
+ *
+ * @code: bytes of the host's memory for translations of its code, from GUEST_LEAST_CODE to
+ *        GUEST_MOST_CODE.
+ */
 struct guest_limits {
 	uint64_t seconds; /* by the clock on the wall */
 	uint64_t output;  /* bytes written, wherever to */
 	unsigned int files;
 	unsigned int maps; /* ranges of addresses */
+	uint64_t code;
 };
 
+#define GUEST_LEAST_CODE (UINT64_C(1) << 20)
+#define GUEST_DEFAULT_CODE (UINT64_C(64) << 20)
+#define GUEST_MOST_CODE (UINT64_C(1) << 30)
 #define GUEST_DEFAULT_FILES 64
 #define GUEST_DEFAULT_MAPS 1024
 
@@ -57,6 +66,7 @@ struct guest_unknown_call {
 /*
  * @status:  as a shell has it: 128 + the signal for one that was killed.
  * @reason:  one plain sentence about why it ended; "" for one that exited by itself.
+ * @translations_dropped: how often limits.code was used up.
  * @unknown: @unknown_calls counts those of numbers that found no place as well.
  */
 struct guest_result {
@@ -64,6 +74,7 @@ struct guest_result {
 	char reason[160];
 	uint64_t ns;
 	uint64_t syscalls;
+	uint64_t translations_dropped;
 	uint64_t unknown_calls;
 	unsigned int nr_unknown;
 	struct guest_unknown_call unknown[GUEST_UNKNOWN_CALLS];

@@ -17,15 +17,14 @@
 
 int guest_copy_in(struct guest *guest, uint64_t gpa, void *data, size_t len)
 {
-	if (!guest_maps_cover(guest->maps, gpa, len))
+	if (!guest_maps_allow(guest->maps, gpa, len, GUEST_READ))
 		return -EFAULT;
 	return len ? guest->memory->ops->read(guest->memory, gpa, data, len) : 0;
 }
 
 int guest_copy_out(struct guest *guest, uint64_t gpa, const void *data, size_t len)
 {
-	if (!guest_maps_cover(guest->maps, gpa, len) ||
-	    (gpa < guest->text_end && gpa + len > guest->text_start))
+	if (!guest_maps_allow(guest->maps, gpa, len, GUEST_WRITE))
 		return -EFAULT;
 	return len ? guest->memory->ops->write(guest->memory, gpa, data, len) : 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Copies between the host and a guest's memory, for system calls: what the guest has not mapped is
- * -EFAULT, as is a range that wraps, or code that would be written. An error leaves nothing
+ * Copies between the host and a guest's memory, for system calls: what the guest has not mapped, or
+ * must not read or write itself, is -EFAULT, as is a range that wraps. An error leaves nothing
  * written.
  */
 #ifndef STAGE2_TOOLS_GUEST_COPY_H

@@ -2,8 +2,8 @@
 /*
  * See guest_cpu.h. The memory is mapped once, from 64 KiB on, in three pieces: the code of the
  * program, which cannot be written, and what is before and after it, which cannot be
- * executed, so that no store has to look for translated code (guest_stores.c); with many mappings
- * Unicorn is slow. What else a guest does to its own memory is its own affair.
+ * executed, so that no store has to look for translated code; with many mappings Unicorn is slow.
+ * What of it the guest may access is up to the TLB (guest_tlb.c).
  *
  * An engine has one way to be stopped from outside, uc_emu_stop(), which is lost where
  * it comes just before uc_emu_start() or between two translated blocks that a system call
@@ -16,9 +16,10 @@
 #include "guest_maps.h"
 #include "guest_privilege.h"
 #include "guest_registers.h"
-#include "guest_stores.h"
 #include "guest_syscalls.h"
 #include "guest_timer.h"
+#include "guest_tlb.h"
+#include "guest_translations.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -37,6 +38,7 @@
 #include "clock.h"
 
 /*
+ * @tlb:         what the guest may access.
  * @failed_gpa:  of the access that ended it.
  * @interrupt:   the exception that did, or -1.
  * @in_call:     a system call is being answered, or a signal delivered, so that what fails is not
@@ -50,6 +52,7 @@
 struct guest_cpu {
 	struct guest *guest;
 	uc_engine *engine;
+	struct guest_tlb tlb;
 	uint64_t failed_gpa;
 	int interrupt;
 	volatile bool in_call;
@@ -254,6 +257,12 @@ static int make_preemptible(struct guest_cpu *cpu)
 	return 0;
 }
 
+void guest_cpu_forget(struct guest_cpu *cpu, uint64_t gpa, uint64_t size)
+{
+	if (cpu)
+		guest_tlb_forget(&cpu->tlb, gpa, size);
+}
+
 static void on_syscall(uc_engine *engine, void *ctx)
 {
 	static const int ids[] = { UC_X86_REG_RAX, UC_X86_REG_RDI, UC_X86_REG_RSI, UC_X86_REG_RDX,
@@ -339,6 +348,7 @@ static int open_engine(struct guest_cpu *cpu)
 {
 	int error;
 
+	guest_translations_limit(cpu->guest->limits.code);
 	if (uc_open(UC_ARCH_X86, UC_MODE_64, &cpu->engine))
 		return -ENOMEM;
 	/* Otherwise an address that is the end of the program would have to be named. */
@@ -371,6 +381,7 @@ int guest_cpu_create(struct guest *guest, struct guest_cpu **cpu)
 		free(new);
 		return error;
 	}
+	new->tlb = (struct guest_tlb){ .engine = new->engine, .maps = guest->maps };
 	pthread_mutex_init(&new->mutex, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -455,6 +466,23 @@ static int signal_of(int exception)
 	}
 }
 
+static void end_by_access(struct guest_cpu *cpu)
+{
+	uint64_t rip = read_register(cpu, UC_X86_REG_RIP), gpa = cpu->tlb.gpa;
+	struct guest *guest = cpu->guest;
+
+	if (guest_maps_protection(guest->maps, gpa) < 0)
+		guest_end(guest, 128 + SIGSEGV,
+			  "the instruction at 0x%" PRIx64 " accessed 0x%" PRIx64
+			  ", where it has no memory",
+			  rip, gpa);
+	else
+		guest_end(guest, 128 + SIGSEGV,
+			  "the instruction at 0x%" PRIx64 " accessed 0x%" PRIx64
+			  ", which it may not %s",
+			  rip, gpa, cpu->tlb.writing ? "write" : "read");
+}
+
 static void end_by_error(struct guest_cpu *cpu, uc_err error)
 {
 	uint64_t rip = read_register(cpu, UC_X86_REG_RIP);
@@ -494,7 +522,9 @@ static void tell_why(struct guest_cpu *cpu, uc_err error)
 
 	if (guest->ended || guest_must_stop(guest))
 		return;
-	if (cpu->failed_hva)
+	if (cpu->tlb.refused)
+		end_by_access(cpu);
+	else if (cpu->failed_hva)
 		guest_end(guest, 128 + SIGBUS,
 			  "the host could not provide its memory at 0x%" PRIx64
 			  "; --pool or --swap may be too small",
@@ -542,6 +572,7 @@ static uc_err run_until_it_ends(struct guest_cpu *cpu, uint64_t rip)
 		uc_err error;
 		bool on;
 
+		cpu->tlb.refused = false;
 		error = uc_emu_start(cpu->engine, rip, 0, 0, 0);
 		cpu->in_call = true;
 		on = goes_on(cpu, error);
@@ -562,6 +593,7 @@ static uc_err run_engine(struct guest_cpu *cpu, uint64_t entry)
 
 	if (sigsetjmp(cpu->failed, 1) == 0) {
 		running = cpu;
+		guest_tlb_use(&cpu->tlb);
 		error = run_until_it_ends(cpu, entry);
 	} else {
 		error = UC_ERR_OK;
@@ -587,12 +619,12 @@ void guest_cpu_run(struct guest_cpu *cpu, uint64_t entry, uint64_t sp)
 	uc_err error;
 
 	begin(cpu, sp);
-	guest_stores_begin(cpu->guest->text_start, cpu->guest->text_end);
 	if (pthread_create(&watcher, NULL, watch, cpu)) {
 		guest_end(cpu->guest, GUEST_NOT_RUN, "the host has no thread for it");
 		return;
 	}
 	error = run_engine(cpu, entry);
+	cpu->guest->result->translations_dropped = guest_translations_dropped();
 	end_watch(cpu, watcher);
 	tell_why(cpu, error);
 }

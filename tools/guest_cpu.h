@@ -26,6 +26,12 @@ void guest_cpu_destroy(struct guest_cpu *cpu);
 /* Runs until guest->ended is set; by the thread that created it. */
 void guest_cpu_run(struct guest_cpu *cpu, uint64_t entry, uint64_t sp);
 
+/*
+ * After something was forbidden to the guest in a range of its memory. NULL is allowed, for a guest
+ * that has no processor yet.
+ */
+void guest_cpu_forget(struct guest_cpu *cpu, uint64_t gpa, uint64_t size);
+
 void guest_cpu_set_fs(struct guest_cpu *cpu, uint64_t base);
 void guest_cpu_set_gs(struct guest_cpu *cpu, uint64_t base);
 uint64_t guest_cpu_fs(struct guest_cpu *cpu);

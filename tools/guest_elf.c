@@ -6,9 +6,9 @@
  */
 #include "guest_elf.h"
 
-#include "guest_copy.h"
 #include "guest_internal.h"
 #include "guest_maps.h"
+#include "guest_memory.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -186,8 +186,28 @@ static int check_segments(struct file *file, struct guest_program *program)
 	return 0;
 }
 
+/* Its first page may also be the last one of the segment before. */
+static int map_segment(const struct file *file, const Elf64_Phdr *phdr)
+{
+	struct guest_maps *maps = file->guest->maps;
+	uint64_t start = page_down(file->bias + phdr->p_vaddr);
+	uint64_t end = page_up(file->bias + phdr->p_vaddr + phdr->p_memsz);
+	unsigned int protection = phdr->p_flags & PF_W		? GUEST_READ_WRITE :
+				  phdr->p_flags & (PF_R | PF_X) ? GUEST_READ :
+								  0;
+	int before = guest_maps_protection(maps, start);
+	int error = guest_maps_add(maps, start, end - start, protection);
+
+	if (!error && before > 0)
+		error = guest_maps_add(maps, start, GUEST_PAGE_SIZE,
+				       protection | (unsigned int)before);
+	return error;
+}
+
+/* The guest itself may not be allowed to write there. */
 static int copy_segment(const struct file *file, const Elf64_Phdr *phdr)
 {
+	struct guest_memory *memory = file->guest->memory;
 	char piece[PIECE];
 	uint64_t done = 0;
 
@@ -201,7 +221,7 @@ static int copy_segment(const struct file *file, const Elf64_Phdr *phdr)
 			error = -EINTR;
 		if (error)
 			return error;
-		error = guest_copy_out(file->guest, file->bias + phdr->p_vaddr + done, piece, len);
+		error = memory->ops->write(memory, file->bias + phdr->p_vaddr + done, piece, len);
 		if (error)
 			return refuse_copy(file, error);
 		done += len;
@@ -214,19 +234,17 @@ static int load_segments(const struct file *file, struct guest_program *program)
 {
 	for (unsigned int i = 0; i < file->ehdr.e_phnum; i++) {
 		const Elf64_Phdr *phdr = &file->phdrs[i];
-		uint64_t start = page_down(file->bias + phdr->p_vaddr);
-		uint64_t end = page_up(file->bias + phdr->p_vaddr + phdr->p_memsz);
 		int error;
 
 		if (phdr->p_type != PT_LOAD || !phdr->p_memsz)
 			continue;
-		error = guest_maps_add(file->guest->maps, start, end - start);
+		error = map_segment(file, phdr);
 		if (error)
 			return refuse_errno(file->guest, "load", error);
 		error = copy_segment(file, phdr);
 		if (error)
 			return error;
-		program->end = end;
+		program->end = page_up(file->bias + phdr->p_vaddr + phdr->p_memsz);
 		if (file->ehdr.e_phoff >= phdr->p_offset &&
 		    file->ehdr.e_phoff - phdr->p_offset < phdr->p_filesz)
 			program->phdr =

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The ranges are a sorted array in which no two touch: a guest has few of them, its system calls
- * ask for them far more often than they change them, and the limit bounds what a change costs.
+ * The ranges are a sorted array in which no two of the same protection touch: a guest has few of
+ * them, its accesses and system calls ask for them far more often than they are changed, and the
+ * limit bounds what a change costs.
  */
 #include "guest_maps.h"
 
@@ -14,6 +15,7 @@
 struct range {
 	uint64_t start;
 	uint64_t end;
+	unsigned int protection;
 };
 
 /* @size: of the memory; no range ends beyond it. */
@@ -61,14 +63,39 @@ static unsigned int first_after(const struct guest_maps *maps, uint64_t gpa)
 	return low;
 }
 
+uint64_t guest_maps_reach(const struct guest_maps *maps, uint64_t gpa, uint64_t size,
+			  unsigned int protection)
+{
+	const struct range *range = &maps->ranges[first_after(maps, gpa)];
+	const struct range *end = &maps->ranges[maps->nr];
+	uint64_t reached = 0;
+
+	for (; range < end && reached < size; range++) {
+		if (range->start > gpa + reached || protection & ~range->protection)
+			break;
+		reached = range->end - gpa;
+	}
+	return reached < size ? reached : size;
+}
+
+bool guest_maps_allow(const struct guest_maps *maps, uint64_t gpa, uint64_t size,
+		      unsigned int protection)
+{
+	return guest_maps_reach(maps, gpa, size, protection) == size;
+}
+
 bool guest_maps_cover(const struct guest_maps *maps, uint64_t gpa, uint64_t size)
 {
-	unsigned int i;
+	return guest_maps_allow(maps, gpa, size, 0);
+}
 
-	if (!size)
-		return true;
-	i = first_after(maps, gpa);
-	return i < maps->nr && maps->ranges[i].start <= gpa && maps->ranges[i].end - gpa >= size;
+int guest_maps_protection(const struct guest_maps *maps, uint64_t gpa)
+{
+	unsigned int i = first_after(maps, gpa);
+
+	if (i == maps->nr || maps->ranges[i].start > gpa)
+		return -EFAULT;
+	return (int)maps->ranges[i].protection;
 }
 
 uint64_t guest_maps_next(const struct guest_maps *maps, uint64_t *gpa, uint64_t end)
@@ -111,25 +138,57 @@ static int replace(struct guest_maps *maps, unsigned int first, unsigned int las
 	return 0;
 }
 
-int guest_maps_add(struct guest_maps *maps, uint64_t gpa, uint64_t size)
+/* Pieces of ranges, as they will stand. */
+struct pieces {
+	unsigned int nr;
+	struct range ranges[3];
+};
+
+static void append(struct pieces *pieces, struct range range)
 {
-	struct range range = { gpa, gpa + size };
-	unsigned int first;
-	unsigned int last;
+	struct range *last = pieces->nr ? &pieces->ranges[pieces->nr - 1] : NULL;
+
+	if (range.start >= range.end)
+		return;
+	if (last && last->end == range.start && last->protection == range.protection)
+		last->end = range.end;
+	else
+		pieces->ranges[pieces->nr++] = range;
+}
+
+/* Puts @new, if that is not NULL, in the place of all there is from @start to @end. */
+static int set(struct guest_maps *maps, uint64_t start, uint64_t end, const struct range *new)
+{
+	/* Also those that only touch it, which may become one with it. */
+	unsigned int first = first_after(maps, start - 1), last = first;
+	struct pieces pieces = { 0 };
+
+	while (last < maps->nr && maps->ranges[last].start <= end)
+		last++;
+	if (first < last) {
+		struct range before = maps->ranges[first];
+
+		before.end = before.end < start ? before.end : start;
+		append(&pieces, before);
+	}
+	if (new)
+		append(&pieces, *new);
+	if (first < last) {
+		struct range after = maps->ranges[last - 1];
+
+		after.start = after.start > end ? after.start : end;
+		append(&pieces, after);
+	}
+	return replace(maps, first, last, pieces.ranges, pieces.nr);
+}
+
+int guest_maps_add(struct guest_maps *maps, uint64_t gpa, uint64_t size, unsigned int protection)
+{
+	const struct range range = { gpa, gpa + size, protection };
 
 	if (!guest_maps_inside(maps, gpa, size))
 		return -ENOMEM;
-	if (!size)
-		return 0;
-	/* gpa - 1: one that ends at gpa becomes part of it, as does one that begins at its end. */
-	first = first_after(maps, gpa - 1);
-	for (last = first; last < maps->nr && maps->ranges[last].start <= range.end; last++) {
-		if (maps->ranges[last].start < range.start)
-			range.start = maps->ranges[last].start;
-		if (maps->ranges[last].end > range.end)
-			range.end = maps->ranges[last].end;
-	}
-	return replace(maps, first, last, &range, 1);
+	return size ? set(maps, range.start, range.end, &range) : 0;
 }
 
 bool guest_maps_removable(const struct guest_maps *maps, uint64_t gpa, uint64_t size)
@@ -142,23 +201,9 @@ bool guest_maps_removable(const struct guest_maps *maps, uint64_t gpa, uint64_t 
 
 int guest_maps_remove(struct guest_maps *maps, uint64_t gpa, uint64_t size)
 {
-	struct range left[2];
-	unsigned int first;
-	unsigned int last;
-	unsigned int nr = 0;
-
 	if (!guest_maps_inside(maps, gpa, size))
 		return -EINVAL;
-	if (!size)
-		return 0;
-	first = first_after(maps, gpa);
-	for (last = first; last < maps->nr && maps->ranges[last].start < gpa + size; last++) {
-		if (maps->ranges[last].start < gpa)
-			left[nr++] = (struct range){ maps->ranges[last].start, gpa };
-		if (maps->ranges[last].end > gpa + size)
-			left[nr++] = (struct range){ gpa + size, maps->ranges[last].end };
-	}
-	return replace(maps, first, last, left, nr);
+	return size ? set(maps, gpa, gpa + size, NULL) : 0;
 }
 
 uint64_t guest_maps_find(const struct guest_maps *maps, uint64_t size)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a guest maps reads as zeroes because what it unmaps is discarded; that also gives the memory
- * back to the host. Protections are accepted and have no effect, and neither has sharing, as
- * there is nobody to share with. But code is what the program came with: no more of it can be made,
- * and what there is stays where it is.
+ * back to the host. Sharing has no effect, as there is nobody to share with. Code is what the
+ * program came with: no more of it can be made, and what there is stays as it is.
  */
 #include "guest_mmap.h"
 
 #include "guest_copy.h"
+#include "guest_cpu.h"
 #include "guest_files.h"
 #include "guest_maps.h"
 #include "guest_memory.h"
@@ -48,6 +48,13 @@ static bool is_text(const struct guest *guest, uint64_t gpa, uint64_t size)
 	return gpa >= guest->text_start && gpa + size <= guest->text_end;
 }
 
+static unsigned int protection_of(uint64_t prot)
+{
+	if (prot & PROT_WRITE)
+		return GUEST_READ_WRITE;
+	return prot & PROT_READ ? GUEST_READ : 0;
+}
+
 /*
  * Makes what is mapped of a range read as zeroes. Where the host fails at that, the guest would get
  * old bytes as new memory: it ends instead.
@@ -82,7 +89,10 @@ static int unmap(struct guest *guest, uint64_t gpa, uint64_t size)
 	if (!guest_maps_removable(guest->maps, gpa, size))
 		return -ENOMEM;
 	error = discard(guest, gpa, size);
-	return error ? error : guest_maps_remove(guest->maps, gpa, size);
+	if (!error)
+		error = guest_maps_remove(guest->maps, gpa, size);
+	guest_cpu_forget(guest->cpu, gpa, size);
+	return error;
 }
 
 /* As it happens on Linux: what cannot be done leaves the break where it is, and answers that. */
@@ -97,7 +107,7 @@ int64_t guest_sys_brk(struct guest *guest, const uint64_t args[6])
 	if (new > old && !guest_maps_free(guest->maps, old, new - old))
 		error = -ENOMEM;
 	else if (new > old)
-		error = guest_maps_add(guest->maps, old, new - old);
+		error = guest_maps_add(guest->maps, old, new - old, GUEST_READ_WRITE);
 	else if (new < old)
 		error = unmap(guest, new, old - new);
 	if (!error)
@@ -130,7 +140,7 @@ static int64_t place(struct guest *guest, uint64_t hint, uint64_t size, uint64_t
 	return gpa ? (int64_t)gpa : -ENOMEM;
 }
 
-/* What is beyond the end of the file reads as zeroes. */
+/* What is beyond the end of the file reads as zeroes. The guest may not be allowed to write. */
 static int read_file(struct guest *guest, int fd, uint64_t offset, uint64_t gpa, uint64_t size)
 {
 	char piece[PIECE];
@@ -145,7 +155,7 @@ static int read_file(struct guest *guest, int fd, uint64_t offset, uint64_t gpa,
 			continue;
 		if (n <= 0)
 			return n ? -errno : 0;
-		error = guest_copy_out(guest, gpa + done, piece, (size_t)n);
+		error = guest->memory->ops->write(guest->memory, gpa + done, piece, (size_t)n);
 		if (error)
 			return error;
 		done += (size_t)n;
@@ -198,7 +208,7 @@ int64_t guest_sys_mmap(struct guest *guest, const uint64_t args[6])
 	gpa = place(guest, args[0], size, args[3]);
 	if (gpa < 0)
 		return gpa;
-	error = guest_maps_add(guest->maps, (uint64_t)gpa, size);
+	error = guest_maps_add(guest->maps, (uint64_t)gpa, size, protection_of(args[2]));
 	if (error)
 		return error;
 	return anonymous ? gpa : map_file(guest, (uint64_t)gpa, size, args);
@@ -213,8 +223,10 @@ int64_t guest_sys_munmap(struct guest *guest, const uint64_t args[6])
 	return unmap(guest, args[0], size);
 }
 
+/* Whatever the guest itself may do with either range. */
 static int copy_within(struct guest *guest, uint64_t to, uint64_t from, uint64_t size)
 {
+	struct guest_memory *memory = guest->memory;
 	char piece[PIECE];
 	uint64_t done = 0;
 	int error = 0;
@@ -222,9 +234,9 @@ static int copy_within(struct guest *guest, uint64_t to, uint64_t from, uint64_t
 	while (!error && done < size) {
 		size_t len = size - done < PIECE ? (size_t)(size - done) : PIECE;
 
-		error = guest_copy_in(guest, from + done, piece, len);
+		error = memory->ops->read(memory, from + done, piece, len);
 		if (!error)
-			error = guest_copy_out(guest, to + done, piece, len);
+			error = memory->ops->write(memory, to + done, piece, len);
 		done += len;
 	}
 	return error;
@@ -237,7 +249,8 @@ static int copy_within(struct guest *guest, uint64_t to, uint64_t from, uint64_t
 static int64_t move(struct guest *guest, uint64_t from, uint64_t old_size, uint64_t to,
 		    uint64_t size)
 {
-	int error = guest_maps_add(guest->maps, to, size);
+	unsigned int protection = (unsigned int)guest_maps_protection(guest->maps, from);
+	int error = guest_maps_add(guest->maps, to, size, protection);
 
 	if (error)
 		return error;
@@ -266,13 +279,23 @@ static int64_t remap_fixed(struct guest *guest, uint64_t from, uint64_t old_size
 static int64_t remap_larger(struct guest *guest, uint64_t from, uint64_t old_size, uint64_t size,
 			    uint64_t flags)
 {
-	uint64_t more = size - old_size;
+	unsigned int protection = (unsigned int)guest_maps_protection(guest->maps, from);
+	uint64_t end = from + old_size, more = size - old_size;
 	uint64_t to;
 
-	if (guest_maps_free(guest->maps, from + old_size, more))
-		return guest_maps_add(guest->maps, from + old_size, more) ?: (int64_t)from;
+	if (guest_maps_free(guest->maps, end, more))
+		return guest_maps_add(guest->maps, end, more, protection) ?: (int64_t)from;
 	to = flags & MREMAP_MAYMOVE ? guest_maps_find(guest->maps, size) : 0;
 	return to ? move(guest, from, old_size, to, size) : -ENOMEM;
+}
+
+/* Is all of it mapped, with one protection? */
+static bool is_uniform(struct guest *guest, uint64_t gpa, uint64_t size)
+{
+	uint64_t start = gpa;
+
+	return guest_maps_cover(guest->maps, gpa, size) &&
+	       guest_maps_next(guest->maps, &start, gpa + size) == size;
 }
 
 int64_t guest_sys_mremap(struct guest *guest, const uint64_t args[6])
@@ -287,7 +310,7 @@ int64_t guest_sys_mremap(struct guest *guest, const uint64_t args[6])
 		return -EINVAL;
 	if (flags & MREMAP_FIXED && (!(flags & MREMAP_MAYMOVE) || !is_page(args[4])))
 		return -EINVAL;
-	if (!guest_maps_cover(guest->maps, from, old_size))
+	if (!is_uniform(guest, from, old_size))
 		return -EFAULT;
 	if (size > guest->memory->size)
 		return -ENOMEM;
@@ -300,13 +323,20 @@ int64_t guest_sys_mremap(struct guest *guest, const uint64_t args[6])
 
 int64_t guest_sys_mprotect(struct guest *guest, const uint64_t args[6])
 {
-	uint64_t size = whole_pages(args[1]);
+	uint64_t gpa = args[0], size = whole_pages(args[1]);
+	int error;
 
-	if (!is_page(args[0]))
+	if (!is_page(gpa))
 		return -EINVAL;
-	if (size < args[1] || !guest_maps_cover(guest->maps, args[0], size))
+	if (size < args[1] || !guest_maps_cover(guest->maps, gpa, size))
 		return -ENOMEM;
-	return args[2] & PROT_EXEC && !is_text(guest, args[0], size) ? -EACCES : 0;
+	if (is_text(guest, gpa, size) && args[2] & PROT_EXEC && !(args[2] & PROT_WRITE))
+		return 0;
+	if (meets_text(guest, gpa, size) || args[2] & PROT_EXEC)
+		return -EACCES;
+	error = size ? guest_maps_add(guest->maps, gpa, size, protection_of(args[2])) : 0;
+	guest_cpu_forget(guest->cpu, gpa, size);
+	return error;
 }
 
 int64_t guest_sys_madvise(struct guest *guest, const uint64_t args[6])

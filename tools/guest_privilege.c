@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "guest_maps.h"
-#include "guest_stores.h"
+#include "guest_tlb.h"
 
 /* Where no guest ever has memory. */
 #define STUB UINT64_C(0)
@@ -66,7 +66,7 @@ static uc_err run_stub(uc_engine *engine)
 
 	if (!error)
 		error = uc_reg_write(engine, UC_X86_REG_RSP, &sp);
-	guest_stores_begin(STUB, STUB + GUEST_PAGE_SIZE);
+	guest_tlb_use(NULL);
 	if (!error)
 		error = uc_emu_start(engine, STUB, 0, 0, 0);
 	return error ? error : set_segments(engine, 0, 0);

@@ -19,6 +19,10 @@
 #define MOST_STACK (UINT64_C(8) << 20)
 #define LEAST_STACK (UINT64_C(64) << 10)
 
+/* Below it nothing may be accessed: at most so much, and at most this part of the memory. */
+#define MOST_GUARD (UINT64_C(1) << 20)
+#define GUARD_PART 64
+
 /* As the kernel has it: at most this part of the stack is arguments. */
 #define ARGUMENTS_PART 4
 
@@ -123,13 +127,16 @@ static int map_stack(struct guest *guest, const struct guest_program *program)
 {
 	uint64_t memory = guest->memory->size;
 	uint64_t size = memory / 8 & -GUEST_PAGE_SIZE;
+	uint64_t guard = memory / GUARD_PART & -GUEST_PAGE_SIZE;
 
 	size = size < MOST_STACK ? size : MOST_STACK;
-	if (size < LEAST_STACK || memory - size < program->end)
+	guard = guard < MOST_GUARD ? guard : MOST_GUARD;
+	if (size < LEAST_STACK || memory - size - guard < program->end)
 		return refuse(guest, -ENOMEM, "the guest's memory is too small for its program; give it "
 					      "a larger --mem");
 	guest->stack_size = size;
-	if (guest_maps_add(guest->maps, memory - size, size))
+	if (guest_maps_add(guest->maps, memory - size, size, GUEST_READ_WRITE) ||
+	    guest_maps_add(guest->maps, memory - size - guard, guard, 0))
 		return refuse(guest, -ENOMEM, "the guest may map too few ranges to start");
 	return 0;
 }

@@ -93,26 +93,16 @@ static int64_t write_some(struct guest *guest, const struct guest_open_file *fil
 	return n;
 }
 
-/* How many of the @len bytes from @gpa on, which may be anywhere, are mapped without a gap. */
-static uint64_t mapped_from(const struct guest *guest, uint64_t gpa, uint64_t len)
+/* How many of the next @most bytes of the guest's allow @protection, without a gap. */
+static size_t reachable(const struct transfer *transfer, uint64_t most, unsigned int protection)
 {
-	uint64_t start = gpa, end, size;
-
-	if (__builtin_add_overflow(gpa, len, &end))
-		return 0;
-	size = guest_maps_next(guest->maps, &start, end);
-	return start == gpa ? size : 0;
-}
-
-/* How many of the next @most bytes of the guest's are mapped without a gap. */
-static size_t reachable(const struct transfer *transfer, uint64_t most)
-{
+	const struct guest_maps *maps = transfer->guest->maps;
 	const struct piece *piece = transfer->pieces;
 	uint64_t sum = 0, wanted, mapped;
 
 	for (most = least(most, transfer->left); sum < most; piece++) {
 		wanted = least(piece->len, most - sum);
-		mapped = mapped_from(transfer->guest, piece->gpa, wanted);
+		mapped = guest_maps_reach(maps, piece->gpa, wanted, protection);
 		sum += mapped;
 		if (mapped < wanted)
 			break;
@@ -175,10 +165,11 @@ static bool read_ends(const struct transfer *transfer, int64_t got, size_t asked
 
 static int64_t run(struct transfer *transfer, bool writing)
 {
+	const unsigned int protection = writing ? GUEST_READ : GUEST_WRITE;
 	uint64_t whole = transfer->left;
 
 	while (transfer->left) {
-		size_t len = reachable(transfer, GUEST_BOUNCE);
+		size_t len = reachable(transfer, GUEST_BOUNCE, protection);
 		int64_t n = -EFAULT;
 		bool ends;
 

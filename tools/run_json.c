@@ -24,7 +24,7 @@ static json_t *guest_json(const struct run_guest_result *guest)
 {
 	return json_pack(
 		"{s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-		"s:I, s:I}",
+		"s:I, s:I, s:I}",
 		"name", text_json(guest->name), "command", text_json(guest->command), "status",
 		guest->error ? -1 : guest->status, "reason", text_json(guest->reason),
 		"same_as_native", same_json(guest->native), "same_as_copies",
@@ -34,7 +34,8 @@ static json_t *guest_json(const struct run_guest_result *guest)
 		number(guest->resident_peak), "swapped_peak_pages", number(guest->swapped_peak),
 		"swap_ins", number(guest->last.swap_ins), "merged", number(guest->last.merged),
 		"invalidations", number(guest->last.invalidations), "elided",
-		number(guest->last.elided), "syscalls", number(guest->last.syscalls));
+		number(guest->last.elided), "syscalls", number(guest->last.syscalls),
+		"translations_dropped", number(guest->translations_dropped));
 }
 
 static json_t *guests_json(const struct run_result *result)

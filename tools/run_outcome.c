@@ -94,6 +94,7 @@ static void tell(const struct run_pass *pass, const struct run_sampler *sampler,
 		.cpu_seconds = (double)guest->cpu_ns / 1e9,
 		.resident_peak = sampler->resident_peak[i],
 		.swapped_peak = sampler->swapped_peak[i],
+		.translations_dropped = guest->result.translations_dropped,
 		.last = guest->last,
 	};
 	result->last.state = RUN_GUEST_ENDED;

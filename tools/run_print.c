@@ -47,10 +47,17 @@ static int print_guests(const struct run_result *result, FILE *stream)
 		add_guest(table, &result->guests[i]);
 	error = table_print(table, stream);
 	table_destroy(table);
-	for (unsigned int i = 0; i < result->nr_guests; i++)
-		if (result->guests[i].reason[0])
-			fprintf(stream, "guest %s: %s\n", result->guests[i].name,
-				result->guests[i].reason);
+	for (unsigned int i = 0; i < result->nr_guests; i++) {
+		const struct run_guest_result *guest = &result->guests[i];
+
+		if (guest->reason[0])
+			fprintf(stream, "guest %s: %s\n", guest->name, guest->reason);
+		if (guest->translations_dropped)
+			fprintf(stream,
+				"guest %s: its code did not fit into --code, and was translated "
+				"anew %" PRIu64 " times\n",
+				guest->name, guest->translations_dropped);
+	}
 	return error;
 }
 

@@ -29,6 +29,7 @@ struct run_guest_result {
 	double cpu_seconds;
 	uint64_t resident_peak; /* pages */
 	uint64_t swapped_peak;
+	uint64_t translations_dropped; /* times its code did not fit into --code */
 	struct run_guest_sample last;
 };
 

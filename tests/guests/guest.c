@@ -272,7 +272,10 @@ static int pipe_without_reader(void)
 
 static int write_all_memory(void)
 {
-	for (volatile char *p = (char *)UINT64_C(0x800000); !zero; p += 4096)
+	char *start = mmap((void *)UINT64_C(0x800000), 0x2800000, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+	for (volatile char *p = start; !zero; p += 4096)
 		*p = 1;
 	return SURVIVED;
 }

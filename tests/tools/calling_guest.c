@@ -59,7 +59,7 @@ int calling_guest_setup(void **state)
 	assert_int_equal(guest_memory_plain(GUEST_ROOM_SIZE, &guest->memory), 0);
 	assert_int_equal(guest_maps_create(guest->memory, 16, &guest->maps), 0);
 	assert_int_equal(guest_maps_add(guest->maps, GUEST_ROOM_START,
-					GUEST_ROOM_END - GUEST_ROOM_START),
+					GUEST_ROOM_END - GUEST_ROOM_START, GUEST_READ_WRITE),
 			 0);
 	assert_int_equal(guest_signals_create(&guest->signals), 0);
 	calling_guest_restart(caller);

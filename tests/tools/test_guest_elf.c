@@ -194,6 +194,32 @@ static void test_a_program_without_addresses_is_moved(void **state)
 	assert_int_equal(byte_at(loader, 0x400000 + PIE_CODE + 0x1100), 'd');
 }
 
+static void test_segments_allow_what_the_program_says(void **state)
+{
+	struct loader *loader = *state;
+
+	assert_loads(loader);
+	assert_int_equal(guest_maps_protection(loader->guest.maps, CODE), GUEST_READ);
+	assert_int_equal(guest_maps_protection(loader->guest.maps, DATA), GUEST_READ_WRITE);
+}
+
+static void test_a_shared_page_allows_what_either_segment_may(void **state)
+{
+	struct loader *loader = *state;
+	Elf64_Phdr *data = &loader->image.phdrs[2];
+
+	loader->image.phdrs[3] = *data;
+	loader->image.phdrs[3].p_flags = PF_R;
+	loader->image.phdrs[3].p_vaddr = data->p_vaddr + data->p_memsz;
+	loader->image.phdrs[3].p_memsz = data->p_filesz + GUEST_PAGE_SIZE;
+	assert_loads(loader);
+	assert_int_equal(guest_maps_protection(loader->guest.maps, data->p_vaddr + data->p_memsz),
+			 GUEST_READ_WRITE);
+	assert_int_equal(guest_maps_protection(loader->guest.maps,
+					       data->p_vaddr + data->p_memsz + GUEST_PAGE_SIZE),
+			 GUEST_READ);
+}
+
 static void test_a_segment_of_nothing_is_nothing(void **state)
 {
 	struct loader *loader = *state;
@@ -393,6 +419,8 @@ int main(void)
 		TEST(test_segments_are_where_the_program_says),
 		TEST(test_a_program_tells_what_its_start_needs),
 		TEST(test_a_program_without_addresses_is_moved),
+		TEST(test_segments_allow_what_the_program_says),
+		TEST(test_a_shared_page_allows_what_either_segment_may),
 		TEST(test_a_segment_of_nothing_is_nothing),
 		TEST(test_a_file_cut_anywhere_is_refused),
 		TEST(test_what_is_no_program_is_refused),

@@ -93,50 +93,68 @@ static char read_byte(struct guest *guest, uint64_t gpa)
 	return byte;
 }
 
-/* What the ranges say, page by page. */
-static void assert_pages(const struct guest_maps *maps, const bool *mapped)
+/* What the ranges say, page by page: -EFAULT, or the protection. */
+static void assert_pages(const struct guest_maps *maps, const int *pages)
 {
 	uint64_t sum = 0;
 
 	for (uint64_t i = 0; i < NR_PAGES; i++) {
-		assert_int_equal(guest_maps_cover(maps, i * PAGE, PAGE), mapped[i]);
-		sum += mapped[i] ? PAGE : 0;
+		assert_int_equal(guest_maps_protection(maps, i * PAGE), pages[i]);
+		assert_int_equal(guest_maps_cover(maps, i * PAGE, PAGE), pages[i] >= 0);
+		sum += pages[i] >= 0 ? PAGE : 0;
 	}
 	assert_true(guest_maps_mapped(maps) == sum);
 }
 
-static unsigned int count_ranges(const bool *mapped)
+static void assert_reach(const struct guest_maps *maps, const int *pages, uint64_t first,
+			 uint64_t nr, unsigned int protection)
+{
+	uint64_t reach = 0;
+
+	while (reach < nr && pages[first + reach] >= 0 &&
+	       !(protection & ~(unsigned int)pages[first + reach]))
+		reach++;
+	assert_true(guest_maps_reach(maps, first * PAGE, nr * PAGE, protection) == reach * PAGE);
+	assert_int_equal(guest_maps_allow(maps, first * PAGE, nr * PAGE, protection), reach == nr);
+}
+
+static unsigned int count_ranges(const int *pages)
 {
 	unsigned int nr = 0;
 
 	for (uint64_t i = FIRST_PAGE; i < NR_PAGES; i++)
-		nr += mapped[i] && (i == FIRST_PAGE || !mapped[i - 1]);
+		nr += pages[i] >= 0 && (i == FIRST_PAGE || pages[i - 1] != pages[i]);
 	return nr;
 }
 
 static void test_ranges_are_what_a_list_of_pages_says(void **state)
 {
+	static const int kinds[] = { -EFAULT, -EFAULT, 0, GUEST_READ, GUEST_READ_WRITE };
 	const char *given = getenv("S2_SEED");
 	unsigned int seed = given ? (unsigned int)atol(given) : (unsigned int)time(NULL);
 	struct guest *guest = *state;
-	bool now[NR_PAGES] = { false };
+	int now[NR_PAGES], then[NR_PAGES];
 
 	print_message("# S2_SEED=%u\n", seed);
+	for (unsigned int i = 0; i < NR_PAGES; i++)
+		now[i] = -EFAULT;
 	for (unsigned int round = 0; round < 20000; round++) {
 		uint64_t first = FIRST_PAGE + (unsigned int)rand_r(&seed) % (NR_PAGES - FIRST_PAGE);
 		uint64_t nr = (unsigned int)rand_r(&seed) % 40;
-		bool add = rand_r(&seed) % 2;
-		bool then[NR_PAGES];
+		int kind = kinds[(unsigned int)rand_r(&seed) % 5];
 		int error;
 
 		nr = nr < NR_PAGES - first ? nr : NR_PAGES - first;
 		memcpy(then, now, sizeof(then));
-		memset(then + first, add, nr);
-		error = add ? guest_maps_add(guest->maps, first * PAGE, nr * PAGE)
-			    : guest_maps_remove(guest->maps, first * PAGE, nr * PAGE);
+		for (uint64_t i = first; i < first + nr; i++)
+			then[i] = kind;
+		error = kind >= 0 ? guest_maps_add(guest->maps, first * PAGE, nr * PAGE,
+						   (unsigned int)kind)
+				  : guest_maps_remove(guest->maps, first * PAGE, nr * PAGE);
 		assert_int_equal(error, nr && count_ranges(then) > LIMIT ? -ENOMEM : 0);
 		if (!error)
 			memcpy(now, then, sizeof(now));
+		assert_reach(guest->maps, now, first, nr, (unsigned int)rand_r(&seed) % 4);
 		if (round % 16 == 0)
 			assert_pages(guest->maps, now);
 	}
@@ -147,13 +165,13 @@ static void test_nothing_is_mapped_outside(void **state)
 {
 	struct guest_maps *maps = ((struct guest *)*state)->maps;
 
-	assert_int_equal(guest_maps_add(maps, 0, PAGE), -ENOMEM);
-	assert_int_equal(guest_maps_add(maps, GUEST_FIRST_GPA - PAGE, 2 * PAGE), -ENOMEM);
-	assert_int_equal(guest_maps_add(maps, SIZE, PAGE), -ENOMEM);
-	assert_int_equal(guest_maps_add(maps, SIZE - PAGE, 2 * PAGE), -ENOMEM);
-	assert_int_equal(guest_maps_add(maps, -PAGE, PAGE), -ENOMEM);
+	assert_int_equal(guest_maps_add(maps, 0, PAGE, GUEST_READ), -ENOMEM);
+	assert_int_equal(guest_maps_add(maps, GUEST_FIRST_GPA - PAGE, 2 * PAGE, GUEST_READ), -ENOMEM);
+	assert_int_equal(guest_maps_add(maps, SIZE, PAGE, GUEST_READ), -ENOMEM);
+	assert_int_equal(guest_maps_add(maps, SIZE - PAGE, 2 * PAGE, GUEST_READ), -ENOMEM);
+	assert_int_equal(guest_maps_add(maps, -PAGE, PAGE, GUEST_READ), -ENOMEM);
 	for (unsigned int i = 0; i < sizeof(huge) / sizeof(huge[0]); i++) {
-		assert_int_equal(guest_maps_add(maps, GUEST_FIRST_GPA, huge[i] & -PAGE), -ENOMEM);
+		assert_int_equal(guest_maps_add(maps, GUEST_FIRST_GPA, huge[i] & -PAGE, GUEST_READ), -ENOMEM);
 		assert_false(guest_maps_cover(maps, GUEST_FIRST_GPA, huge[i]));
 		assert_false(guest_maps_cover(maps, huge[i], 1));
 	}
@@ -365,15 +383,77 @@ static void test_code_stays_where_it_is(void **state)
 
 	guest->text_start = a + PAGE;
 	guest->text_end = a + 2 * PAGE;
+	assert_int_equal(guest_maps_add(guest->maps, a + PAGE, PAGE, GUEST_READ), 0);
 	assert_int_equal(CALL(guest, munmap, a, 3 * PAGE), -EACCES);
 	assert_int_equal(CALL(guest, madvise, a, 3 * PAGE, MADV_DONTNEED), -EINVAL);
 	assert_int_equal(CALL(guest, mremap, a + PAGE, PAGE, 9 * PAGE, MREMAP_MAYMOVE), -EACCES);
 	assert_int_equal(CALL(guest, mmap, a + PAGE, PAGE, RW, ANONYMOUS | MAP_FIXED, NO_FILE),
 			 -EACCES);
 	assert_int_equal(CALL(guest, mprotect, a, PAGE, PROT_EXEC), -EACCES);
-	assert_int_equal(CALL(guest, mprotect, a + PAGE, PAGE, PROT_EXEC), 0);
+	assert_int_equal(CALL(guest, mprotect, a + PAGE, PAGE, PROT_READ | PROT_EXEC), 0);
+	assert_int_equal(CALL(guest, mprotect, a + PAGE, PAGE, RW | PROT_EXEC), -EACCES);
+	assert_int_equal(CALL(guest, mprotect, a + PAGE, PAGE, PROT_NONE), -EACCES);
+	assert_int_equal(CALL(guest, mprotect, a, 3 * PAGE, RW), -EACCES);
 	assert_int_equal(guest_copy_out(guest, a + PAGE, &byte, 1), -EFAULT);
 	assert_int_equal(guest_copy_out(guest, a + 2 * PAGE, &byte, 1), 0);
+}
+
+static void test_copies_keep_to_what_is_allowed(void **state)
+{
+	struct guest *guest = *state;
+	uint64_t a = map(guest, 0, 3 * PAGE, 0);
+	char buf[2] = "";
+
+	assert_int_equal(CALL(guest, mprotect, a + PAGE, PAGE, PROT_READ), 0);
+	assert_int_equal(CALL(guest, mprotect, a + 2 * PAGE, PAGE, PROT_NONE), 0);
+	assert_int_equal(guest_copy_in(guest, a + PAGE - 1, buf, 2), 0);
+	assert_int_equal(guest_copy_out(guest, a + PAGE - 1, buf, 2), -EFAULT);
+	assert_int_equal(guest_copy_in(guest, a + 2 * PAGE - 1, buf, 2), -EFAULT);
+	assert_int_equal(CALL(guest, mprotect, a + PAGE, 2 * PAGE, PROT_WRITE), 0);
+	assert_int_equal(guest_copy_in(guest, a + 2 * PAGE - 1, buf, 2), 0);
+	assert_int_equal(guest_copy_out(guest, a + 2 * PAGE - 1, buf, 2), 0);
+}
+
+static void test_mprotect_refuses_what_makes_no_sense(void **state)
+{
+	struct guest *guest = *state;
+	uint64_t a = map(guest, 0, 2 * PAGE, 0);
+
+	assert_int_equal(CALL(guest, mprotect, a + 1, PAGE, PROT_READ), -EINVAL);
+	assert_int_equal(CALL(guest, mprotect, a - PAGE, 2 * PAGE, PROT_READ), -ENOMEM);
+	for (unsigned int i = 0; i < sizeof(huge) / sizeof(huge[0]); i++)
+		assert_int_equal(CALL(guest, mprotect, a, huge[i], PROT_READ), -ENOMEM);
+	assert_int_equal(CALL(guest, mprotect, a, 0, PROT_NONE), 0);
+	assert_true(guest_maps_allow(guest->maps, a, 2 * PAGE, GUEST_READ_WRITE));
+}
+
+/* As a munmap() that has no range left for it. */
+static void test_an_mprotect_too_many_changes_nothing(void **state)
+{
+	struct guest *guest = *state;
+	uint64_t a = map(guest, 0x20000, 3 * PAGE, 0);
+
+	for (unsigned int i = 1; i < LIMIT; i++)
+		map(guest, 0x40000 + i * 2 * PAGE, PAGE, MAP_FIXED);
+	assert_int_equal(CALL(guest, mprotect, a + PAGE, PAGE, PROT_READ), -ENOMEM);
+	assert_true(guest_maps_allow(guest->maps, a, 3 * PAGE, GUEST_READ_WRITE));
+	assert_int_equal(CALL(guest, mprotect, a, 3 * PAGE, PROT_READ), 0);
+}
+
+static void test_mremap_keeps_the_protection(void **state)
+{
+	struct guest *guest = *state;
+	uint64_t a = map(guest, 0x20000, 3 * PAGE, 0);
+	int64_t b;
+
+	assert_int_equal(CALL(guest, mprotect, a, PAGE, PROT_NONE), 0);
+	assert_int_equal(CALL(guest, mprotect, a + 2 * PAGE, PAGE, PROT_READ), 0);
+	b = CALL(guest, mremap, a, PAGE, 2 * PAGE, MREMAP_MAYMOVE);
+	assert_true(b > 0);
+	assert_int_equal(guest_maps_protection(guest->maps, (uint64_t)b + PAGE), 0);
+	assert_int_equal(CALL(guest, mremap, a + 2 * PAGE, PAGE, 2 * PAGE, 0), a + 2 * PAGE);
+	assert_int_equal(guest_maps_protection(guest->maps, a + 3 * PAGE), GUEST_READ);
+	assert_int_equal(CALL(guest, mremap, a + PAGE, 2 * PAGE, PAGE, 0), -EFAULT);
 }
 
 static void test_copies_keep_to_what_is_mapped(void **state)
@@ -425,6 +505,10 @@ int main(void)
 		TEST(test_madvise_discards),
 		TEST(test_code_stays_where_it_is),
 		TEST(test_copies_keep_to_what_is_mapped),
+		TEST(test_copies_keep_to_what_is_allowed),
+		TEST(test_mprotect_refuses_what_makes_no_sense),
+		TEST(test_an_mprotect_too_many_changes_nothing),
+		TEST(test_mremap_keeps_the_protection),
 		TEST(test_a_string_may_end_where_the_mapping_does),
 	};
 

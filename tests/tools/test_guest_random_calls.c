@@ -210,7 +210,7 @@ static void begin_round(struct random_calls *r)
 	assert_int_equal(guest_signals_create(&guest->signals), 0);
 	guest_maps_remove(guest->maps, GUEST_ROOM_START, GUEST_ROOM_SIZE - GUEST_ROOM_START);
 	assert_int_equal(guest_maps_add(guest->maps, GUEST_ROOM_START,
-					GUEST_ROOM_END - GUEST_ROOM_START),
+					GUEST_ROOM_END - GUEST_ROOM_START, GUEST_READ_WRITE),
 			 0);
 	guest->brk_start = GUEST_ROOM_END;
 	guest->brk = GUEST_ROOM_END;
