@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See guest_cpu.h. The memory is mapped once, from 64 KiB on, in three pieces: the code of the
+ * See guest_cpu.h. The memory is mapped once, in three pieces: the code of the
  * program, which cannot be written, and what is before and after it, which cannot be
  * executed, so that no store has to look for translated code; with many mappings Unicorn is slow.
  * What of it the guest may access is up to the TLB (guest_tlb.c).
@@ -20,6 +20,7 @@
 #include "guest_timer.h"
 #include "guest_tlb.h"
 #include "guest_translations.h"
+#include "guest_unicorn.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -334,7 +335,9 @@ static int map(struct guest_cpu *cpu, uint64_t start, uint64_t end, uint32_t pro
 static int map_memory(struct guest_cpu *cpu)
 {
 	const struct guest *guest = cpu->guest;
-	int error = map(cpu, GUEST_FIRST_GPA, guest->text_start, UC_PROT_READ | UC_PROT_WRITE);
+	/* What no guest may map is left to the TLB too, which is exact about the instruction. */
+	uint64_t first = guest_unicorn_is_known() ? 0 : GUEST_FIRST_GPA;
+	int error = map(cpu, first, guest->text_start, UC_PROT_READ | UC_PROT_WRITE);
 
 	if (!error)
 		error = map(cpu, guest->text_start, guest->text_end, UC_PROT_READ | UC_PROT_EXEC);
@@ -545,6 +548,14 @@ static void tell_why(struct guest_cpu *cpu, uc_err error)
 			  read_register(cpu, UC_X86_REG_RIP));
 }
 
+/* Whether an access that the guest may not make is for a handler of its own. */
+static bool handles_access(struct guest_cpu *cpu)
+{
+	bool mapped = guest_maps_protection(cpu->guest->maps, cpu->tlb.gpa) >= 0;
+
+	return guest_handlers_fault(cpu->guest, cpu->tlb.gpa, mapped ? SEGV_ACCERR : SEGV_MAPERR);
+}
+
 /* Whether the engine has only been stopped for a signal, which is delivered then. */
 static bool goes_on(struct guest_cpu *cpu, uc_err error)
 {
@@ -556,6 +567,11 @@ static bool goes_on(struct guest_cpu *cpu, uc_err error)
 		return false;
 	if (should_be_preemptible(cpu)) {
 		if (make_preemptible(cpu))
+			return false;
+		on = true;
+	}
+	if (cpu->tlb.refused) {
+		if (!handles_access(cpu))
 			return false;
 		on = true;
 	}

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <string.h>
 
 /* Of the instruction with which a guest makes a system call. */
 #define SYSCALL_SIZE 2
@@ -78,17 +79,39 @@ static int call_handler(struct guest *guest, const struct guest_siginfo *info,
 	return 0;
 }
 
-/* What it cannot block or ignore: it ends, unless it has a handler that can be called. */
+/* What it cannot block or ignore. */
+static bool handles_sigsegv(struct guest *guest, const struct guest_siginfo *info,
+			    struct guest_registers *registers)
+{
+	const struct guest_signals *signals = guest->signals;
+	uint64_t handler = signals->actions[SIGSEGV - 1].handler;
+
+	return handler != GUEST_SIG_DFL && handler != GUEST_SIG_IGN &&
+	       !(signals->mask & guest_signal_bit(SIGSEGV)) &&
+	       !call_handler(guest, info, registers);
+}
+
 static void force_sigsegv(struct guest *guest, struct guest_registers *registers, const char *why)
 {
 	static const struct guest_siginfo info = { .signal = SIGSEGV, .code = SI_KERNEL };
-	const struct guest_signals *signals = guest->signals;
 	uint64_t sp = registers->general[GUEST_RSP];
-	uint64_t handler = signals->actions[SIGSEGV - 1].handler;
 
-	if (handler == GUEST_SIG_DFL || handler == GUEST_SIG_IGN ||
-	    signals->mask & guest_signal_bit(SIGSEGV) || call_handler(guest, &info, registers))
+	if (!handles_sigsegv(guest, &info, registers))
 		guest_end(guest, 128 + SIGSEGV, "%s, 0x%" PRIx64, why, sp);
+}
+
+bool guest_handlers_fault(struct guest *guest, uint64_t gpa, int code)
+{
+	struct guest_siginfo info = { .signal = SIGSEGV, .code = code };
+	struct guest_registers registers;
+
+	/* It is where others have who sent it. */
+	memcpy(&info.pid, &gpa, sizeof(gpa));
+	guest_cpu_registers(guest->cpu, &registers);
+	if (!handles_sigsegv(guest, &info, &registers))
+		return false;
+	guest_cpu_set_registers(guest->cpu, &registers);
+	return true;
 }
 
 static void deliver(struct guest *guest, const struct guest_siginfo *info,

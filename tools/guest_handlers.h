@@ -20,6 +20,13 @@ bool guest_handlers_due(struct guest *guest);
 /* Does it, with a processor that is stopped. */
 void guest_handlers_run(struct guest *guest);
 
+/*
+ * The same for an access of the instruction that it was stopped at, to @gpa, which it may not make:
+ * SIGSEGV, with @code (SEGV_MAPERR or SEGV_ACCERR). False: the guest has no handler that can be
+ * called.
+ */
+bool guest_handlers_fault(struct guest *guest, uint64_t gpa, int code);
+
 guest_handler guest_sys_rt_sigreturn;
 
 #endif

@@ -6,6 +6,7 @@
 #define STAGE2_TOOLS_GUEST_PENDING_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define GUEST_SIGNALS 64
@@ -22,7 +23,8 @@ struct guest_siginfo {
 	unsigned char rest[96];
 };
 
-_Static_assert(sizeof(struct guest_siginfo) == 128, "the kernel's size");
+_Static_assert(sizeof(struct guest_siginfo) == 128 && offsetof(struct guest_siginfo, pid) == 16,
+	       "as the kernel's");
 
 /* Real-time signals are queued, up to so many; of the others there is one of a kind. */
 #define GUEST_QUEUED_SIGNALS 128

@@ -4,6 +4,7 @@
  * first argument says and prints what came of it, which must be the same.
  */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -134,6 +136,89 @@ static int info(void)
 	sigqueue(getpid(), SIGRTMIN + 3, value);
 	say("still blocked", is_blocked(SIGUSR1));
 	return 0;
+}
+
+static char *volatile forbidden;
+
+static void tell_fault(int signal, siginfo_t *info, void *context)
+{
+	(void)context;
+	say("signal", signal);
+	say("there", info->si_addr == forbidden);
+	say("code", info->si_code);
+	say("blocked meanwhile", is_blocked(signal));
+}
+
+/* A garbage collector's way: the access is made again when the handler has returned. */
+static void allow(int signal, siginfo_t *info, void *context)
+{
+	tell_fault(signal, info, context);
+	mprotect((void *)((uintptr_t)info->si_addr & -4096ul), 4096, PROT_READ | PROT_WRITE);
+}
+
+static void escape_fault(int signal, siginfo_t *info, void *context)
+{
+	tell_fault(signal, info, context);
+	siglongjmp(back, 1);
+}
+
+static int faults(void)
+{
+	char *memory = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	handle_info(SIGSEGV, allow, 0);
+	memset(memory, 7, 3 * 4096);
+	for (int protection = PROT_NONE; protection <= PROT_READ; protection++) {
+		forbidden = memory + 4096 + 5;
+		mprotect(memory + 4096, 4096, protection);
+		(*forbidden)++;
+		say("and then", *forbidden);
+	}
+	handle_info(SIGSEGV, escape_fault, 0);
+	munmap(memory + 2 * 4096, 4096);
+	forbidden = memory + 2 * 4096;
+	if (!sigsetjmp(back, 1))
+		say("not read", *forbidden);
+	if (!sigsetjmp(back, 1))
+		*forbidden = 1;
+	forbidden = NULL;
+	if (!sigsetjmp(back, 1))
+		say("not read", *forbidden);
+	return 0;
+}
+
+static volatile int depth_left = INT_MAX;
+
+static int recurse(volatile char *above)
+{
+	volatile char here[4096];
+
+	here[0] = above ? above[0] : 1;
+	return depth_left-- ? recurse(here) + here[0] : 0;
+}
+
+static void tell_overflow(int signal)
+{
+	say("no more stack", signal);
+	_exit(3);
+}
+
+/* The handler is on a stack of its own: it is the other one that is full. */
+static int stack_overflow(void)
+{
+	const stack_t stack = { .ss_sp = alt, .ss_size = sizeof(alt) };
+
+	sigaltstack(&stack, NULL);
+	handle(SIGSEGV, tell_overflow, SA_ONSTACK);
+	return recurse(NULL);
+}
+
+static int blocked_fault(void)
+{
+	handle_info(SIGSEGV, tell_fault, 0);
+	block(SIG_BLOCK, SIGSEGV);
+	forbidden = NULL;
+	return *forbidden;
 }
 
 static void raise_other(int signal)
@@ -1047,6 +1132,9 @@ static const struct {
 	CASE(reads),
 	CASE(writes),
 	CASE(semaphores),
+	CASE(faults),
+	CASE(stack_overflow),
+	CASE(blocked_fault),
 	CASE(exit_in_handler),
 	CASE(ended_by_sigterm),
 	CASE(ended_by_sigkill),

@@ -133,6 +133,9 @@ AS_NATIVE(poll_masks)
 AS_NATIVE(reads)
 AS_NATIVE(writes)
 AS_NATIVE(semaphores)
+AS_NATIVE(faults)
+AS_NATIVE(stack_overflow)
+AS_NATIVE(blocked_fault)
 AS_NATIVE(exit_in_handler)
 AS_NATIVE(ended_by_sigterm)
 AS_NATIVE(ended_by_sigkill)
@@ -257,6 +260,9 @@ int main(void)
 		cmocka_unit_test(test_reads),
 		cmocka_unit_test(test_writes),
 		cmocka_unit_test(test_semaphores),
+		cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_stack_overflow),
+		cmocka_unit_test(test_blocked_fault),
 		cmocka_unit_test(test_exit_in_handler),
 		cmocka_unit_test(test_ended_by_sigterm),
 		cmocka_unit_test(test_ended_by_sigkill),
