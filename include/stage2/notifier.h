@@ -17,8 +17,8 @@ extern "C" {
 
 /*
  * One invalidation in flight. The caller owns the memory, which must stay where
- * it is from start() to end(); the fields are the library's. It may be on the
- * stack, in thread-local storage or in an allocator's own header.
+ * it is from start() to end(), and a copy of it is none; the fields are the library's. It
+ * may be on the stack, in thread-local storage or in an allocator's own header.
  */
 struct s2_invalidation {
 	uintptr_t token;    /* the s2_mm, and what start() decided; 0 if it is not open */
@@ -42,7 +42,8 @@ struct s2_invalidation {
  *
  * If the range overlaps no memslot it takes no lock, allocates nothing and makes
  * no system call (range gate); then, and only then, it is async-signal-safe, may
- * be called from inside malloc, and is elided. Otherwise it takes the mmu_lock of
+ * be called from inside malloc, and is elided; a signal handler that interrupts it comes back
+ * to it, and the child of a fork() leaves its parent's s2_mm alone. Otherwise it takes the mmu_lock of
  * each VM concerned and may sleep, until their vCPUs have left guest mode or
  * passed s2_vcpu_poll(). Pairs may nest and overlap, and end() may be called by
  * another thread; under S2_GATE_RWSEM a pair inside a pair deadlocks if a memslot

@@ -16,7 +16,7 @@ __thread unsigned s2_inflight_home;
 static __thread unsigned nested_home;
 
 /* How far from where it should be a thread looks for an entry to be at home in. */
-#define HOMES_TRIED 16
+#define HOMES_TRIED 4
 
 int s2_inflight_init(struct s2_inflight *table, const struct s2_allocator *a, unsigned entries)
 {
@@ -54,20 +54,26 @@ static void extend_used(struct s2_inflight *table, uint32_t at)
 			return;
 }
 
-/*
- * A home for a thread that has none: the tables' entries in turn, so that threads
- * settle on lines of their own, and few threads use few entries. The same in
- * every table, hence counted from 1 in thread-local storage.
- */
-static unsigned choose_home(struct s2_inflight *table)
-{
-	return (atomic_fetch_add_explicit(&table->next_home, 1, memory_order_relaxed) & table->mask) +
-	       1 + table->mask;
-}
-
 static bool is_home(struct s2_inflight_entry *entry)
 {
 	return __atomic_load_n(&entry->owner, __ATOMIC_RELAXED) == s2_thread_self();
+}
+
+/*
+ * A home for a thread that has none: that of a thread that has ended and was where this one
+ * is, or threads that come and go would leave no entry without an owner. Else the tables' entries
+ * in turn, so that threads settle on lines of their own, and few threads use few entries. The
+ * same in every table, hence counted from 1 in thread-local storage.
+ */
+static unsigned choose_home(struct s2_inflight *table)
+{
+	unsigned used = atomic_load_explicit(&table->used, memory_order_relaxed);
+
+	for (unsigned at = 0; at < used; at++)
+		if (is_home(&table->entries[at]))
+			return at + 1 + table->mask;
+	return (atomic_fetch_add_explicit(&table->next_home, 1, memory_order_relaxed) & table->mask) +
+	       1 + table->mask;
 }
 
 /* An entry has one owner for ever: what the owner finds there by itself it can rely on. */
@@ -81,15 +87,9 @@ static bool become_owner(struct s2_inflight_entry *entry)
 					    __ATOMIC_RELAXED, __ATOMIC_RELAXED));
 }
 
-/*
- * The entry where the thread is at home in this table, which it may have to look for: the home
- * it has in another table may be somebody else's here. NULL: there is none for it, as
- * where more threads have come than there are entries.
- */
-static struct s2_inflight_entry *settle(struct s2_inflight *table)
+/* One of those from @home on that is the thread's, or becomes it. */
+static struct s2_inflight_entry *settle_near(struct s2_inflight *table, unsigned home)
 {
-	unsigned home = s2_inflight_home ? s2_inflight_home : choose_home(table);
-
 	for (unsigned i = 0; i < HOMES_TRIED && i <= table->mask; i++) {
 		unsigned at = (home + i) & table->mask;
 
@@ -99,8 +99,26 @@ static struct s2_inflight_entry *settle(struct s2_inflight *table)
 		s2_inflight_home = home + i;
 		return &table->entries[at];
 	}
-	s2_inflight_home = home;
 	return NULL;
+}
+
+/*
+ * The entry where the thread is at home in this table, which it may have to look for: the home
+ * it has in another table may be somebody else's here, and so may all around it be; then where
+ * nobody has been yet. NULL: there is none for it, as where more threads have come than
+ * there are entries.
+ */
+static struct s2_inflight_entry *settle(struct s2_inflight *table)
+{
+	unsigned home = s2_inflight_home ? s2_inflight_home : choose_home(table);
+	struct s2_inflight_entry *entry = settle_near(table, home);
+	unsigned used = atomic_load_explicit(&table->used, memory_order_relaxed);
+
+	if (!entry && used <= table->mask)
+		entry = settle_near(table, used + 1 + table->mask);
+	if (!entry)
+		s2_inflight_home = home;
+	return entry;
 }
 
 /* A look first: an attempt would take the line from whoever is there. */
@@ -139,6 +157,7 @@ static void fill(struct s2_invalidation *inv, struct s2_inflight_entry *entry, u
  * Any free entry. For a pair inside another it is looked for from beside where the last
  * nested one was, which is free as a rule, however many are open around it: below
  * it first, or the thread would wander through the table, and whoever looks through that with it.
+ * A thread that is at home nowhere stays where it was let in.
  */
 static struct s2_inflight_entry *borrow(struct s2_inflight *table, bool nested)
 {
@@ -154,6 +173,8 @@ static struct s2_inflight_entry *borrow(struct s2_inflight *table, bool nested)
 			continue;
 		if (nested)
 			nested_home = from + i;
+		else
+			s2_inflight_home = from + i;
 		return entry;
 	}
 	return NULL;
@@ -300,7 +321,8 @@ void s2_inflight_range(const struct s2_invalidation *inv, uint64_t *start, uint6
 /* The occupant's own, and anybody may read it. */
 static void count(uint64_t *counter, uint64_t n)
 {
-	__atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+	/* Release pairs with add_entry_stats(): the claim comes before. */
+	__atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + n, __ATOMIC_RELEASE);
 }
 
 void s2_inflight_account(struct s2_inflight *table, struct s2_invalidation *inv, bool elided,
@@ -422,12 +444,17 @@ static bool own_overlaps(struct s2_inflight_entry *entry, uint64_t start, uint64
 	       word_overlaps(entry, seq, word, start, end);
 }
 
-/* By its number, of those who are noted: an entry that is free has been left. */
+/*
+ * By its number, or by its range: who was noted between the two stores of who leaves has the
+ * number of the next one, which may never be waited for if its range is none of ours.
+ */
 static bool has_left(struct s2_inflight *table, const struct s2_inflight_seen *seen)
 {
 	struct s2_inflight_entry *entry = &table->entries[seen->index];
+	uint64_t word = word_of(entry);
 
-	return seq_of(entry) != seen->seq || !word_of(entry);
+	return seq_of(entry) != seen->seq || !word ||
+	       (word != seen->word && !(seen->word & S2_INFLIGHT_CLAIMED));
 }
 
 /* How many entries there are to look at. After barrier D, see extend_used(). */
@@ -478,15 +505,21 @@ void s2_inflight_wait(struct s2_inflight *table, uint64_t start, uint64_t end)
 	/* Barrier D: our publication in the index before the look at the entries. Pairs with C. */
 	atomic_thread_fence(memory_order_seq_cst);
 	for (unsigned i = 0, nr = nr_used(table); i < nr; i++) {
-		uint64_t seq = seq_of(&table->entries[i]);
+		struct s2_inflight_entry *entry = &table->entries[i];
+		uint64_t seq, word;
 
-		if (!occupant_overlaps(&table->entries[i], seq, start, end))
+		/* First: with its occupant we see the sequence that the last one left. */
+		if (!word_of(entry))
+			continue;
+		seq = seq_of(entry);
+		word = await_word(entry, seq);
+		if (!word || !word_overlaps(entry, seq, word, start, end))
 			continue;
 		if (nr_seen == S2_INFLIGHT_DEFAULT) {
 			await_left(table, seen, nr_seen);
 			nr_seen = 0;
 		}
-		seen[nr_seen++] = (struct s2_inflight_seen){ i, seq };
+		seen[nr_seen++] = (struct s2_inflight_seen){ i, seq, word };
 	}
 	await_left(table, seen, nr_seen);
 	if (overflowing(table) && !S2_MUTANT(OVERFLOW_NOT_WAITED_FOR))
@@ -518,10 +551,16 @@ void s2_inflight_grace_begin(struct s2_inflight *table)
 	atomic_thread_fence(memory_order_seq_cst);
 	table->nr_seen = 0;
 	for (unsigned i = 0, nr = nr_used(table); i < nr; i++) {
-		uint64_t seq = seq_of(&table->entries[i]);
+		struct s2_inflight_entry *entry = &table->entries[i];
+		uint64_t seq, word;
 
-		if (word_of(&table->entries[i]))
-			table->seen[table->nr_seen++] = (struct s2_inflight_seen){ i, seq };
+		/* First: as in s2_inflight_wait(). */
+		if (!word_of(entry))
+			continue;
+		seq = seq_of(entry);
+		word = word_of(entry);
+		if (word)
+			table->seen[table->nr_seen++] = (struct s2_inflight_seen){ i, seq, word };
 	}
 	table->overflow_seen[0] = true;
 	table->overflow_seen[1] = true;

@@ -35,10 +35,11 @@
 #define S2_INFLIGHT_OWNERS 64
 #define S2_INFLIGHT_ANYBODY S2_INFLIGHT_OWNERS
 
-/* An occupant that a grace period still waits for. */
+/* An occupant that is waited for: where, which, and what was published then. */
 struct s2_inflight_seen {
 	unsigned index;
 	uint64_t seq;
+	uint64_t word;
 };
 
 /*

@@ -161,6 +161,7 @@ struct ask {
 	struct task task;
 	struct s2_inflight *table;
 	struct s2_inflight_entry *claims; /* an entry that is to look like the asker's */
+	struct s2_invalidation *inv;
 	bool owned;
 };
 
@@ -429,6 +430,31 @@ static void an_update_that_looks_while_one_enters_waits_for_it(void **state)
 	assert_int_equal(world_destroy(w), 0);
 }
 
+/*
+ * Who looks between the two steps of leaving takes who leaves for the next one, and does not wait
+ * for that if it is about something else: it may itself be waiting for us.
+ */
+static void an_update_does_not_wait_for_who_comes_next_elsewhere(void **state)
+{
+	struct world *w = world_create((struct s2_mm_config){ .inflight_entries = 1 });
+	struct s2_inflight_entry *entry;
+	struct s2_invalidation inv;
+	struct update up = { 0 };
+
+	(void)state;
+	assert_int_equal(start_elsewhere(w, &inv, 0), 0);
+	entry = inv.entry;
+	__atomic_store_n(&entry->seq, entry->seq + 1, __ATOMIC_RELEASE);
+	update_start(&up, w->vm, elsewhere_region(w));
+	assert_true(update_blocked(&up));
+	/* Left, and claimed again before the update has seen that it was free. */
+	__atomic_store_n(&entry->word, s2_inflight_word(hva_of(w, -1), hva_of(w, 0)),
+			 __ATOMIC_RELEASE);
+	assert_int_equal(update_finish(&up), 0);
+	end_pair(w, &inv);
+	assert_int_equal(world_destroy(w), 0);
+}
+
 /* What a header inlines is the same protocol: a thread at home claims its range in one step. */
 static void a_pair_at_home_is_in_the_table_as_any_other(void **state)
 {
@@ -502,6 +528,138 @@ static void an_entry_has_one_occupant_at_a_time(void **state)
 	assert_int_equal(occupied(table), 0);
 }
 
+#define OWNERS 12
+
+struct owner {
+	struct task task;
+	struct s2_inflight *tables[2];
+	unsigned id;
+	unsigned wrong;
+};
+
+static bool owns(struct s2_inflight *table, uint64_t page)
+{
+	return s2_inflight_owned(table, page * PAGE, (page + 1) * PAGE);
+}
+
+/* Two pairs, one inside the other and ended in the wrong order; the inner fits in no word. */
+static void own_two(struct owner *owner, struct s2_inflight *table)
+{
+	const uint64_t far = UINT64_C(1) << 40;
+	struct s2_invalidation outer, inner;
+
+	enter(table, &outer, owner->id, 1);
+	enter(table, &inner, far + owner->id, 1);
+	owner->wrong += !owns(table, owner->id) + !owns(table, far + owner->id);
+	/* Of those beyond the table nobody knows where they are. */
+	if (outer.entry && inner.entry)
+		owner->wrong += owns(table, owner->id + 1) + owns(table, far + owner->id + 1);
+	s2_inflight_leave(table, &outer);
+	owner->wrong += !owns(table, far + owner->id);
+	s2_inflight_leave(table, &inner);
+	owner->wrong += s2_inflight_owned(table, 0, UINT64_MAX);
+}
+
+static void own_in_two_tables(void *arg)
+{
+	struct owner *owner = arg;
+
+	for (unsigned i = 0; i < 2000; i++)
+		own_two(owner, owner->tables[i % 2]);
+}
+
+/* More than there are entries, and at home at different places in the two tables. */
+static void threads_know_their_own_in_tables_that_differ(void **state)
+{
+	struct s2_inflight *second = aligned_alloc(64, (sizeof(*second) + 63) / 64 * 64);
+	struct owner owners[OWNERS] = { 0 };
+
+	assert_non_null(second);
+	assert_int_equal(s2_inflight_init(second, &s2_libc_allocator, 2), 0);
+	for (unsigned i = 0; i < OWNERS; i++) {
+		owners[i].tables[i % 2] = *state;
+		owners[i].tables[(i + 1) % 2] = second;
+		owners[i].id = i;
+		task_start(&owners[i].task, own_in_two_tables, &owners[i]);
+	}
+	for (unsigned i = 0; i < OWNERS; i++) {
+		task_join(&owners[i].task);
+		assert_int_equal(owners[i].wrong, 0);
+	}
+	assert_int_equal(occupied(*state) + occupied(second), 0);
+	s2_inflight_free(second, &s2_libc_allocator);
+	free(second);
+}
+
+/* Its home is the starter's before and after, whoever takes the range back. */
+static void leave_elsewhere(void *arg)
+{
+	struct ask *ask = arg;
+
+	s2_inflight_leave(ask->table, ask->inv);
+	ask->owned = s2_inflight_owned(ask->table, 0, UINT64_MAX);
+}
+
+static void what_another_thread_ends_is_nobodys(void **state)
+{
+	struct ask ask = { .table = *state };
+	struct s2_invalidation inv, again;
+
+	enter(ask.table, &inv, 5, 1);
+	ask.inv = &inv;
+	task_start(&ask.task, leave_elsewhere, &ask);
+	task_join(&ask.task);
+	assert_false(ask.owned);
+	assert_false(s2_inflight_owned(ask.table, 0, UINT64_MAX));
+	enter(ask.table, &again, 5, 1);
+	assert_ptr_equal(again.entry, inv.entry);
+	s2_inflight_leave(ask.table, &again);
+}
+
+/* All entries but the last are somebody else's; that is ours, or nobody's. */
+struct newcomer {
+	struct task task;
+	struct s2_inflight *table;
+	bool knows_last;
+	struct s2_inflight_entry *home;
+};
+
+static void come(void *arg)
+{
+	struct newcomer *newcomer = arg;
+	struct s2_inflight *table = newcomer->table;
+	struct s2_invalidation inv;
+
+	for (unsigned i = 0; i < table->mask; i++)
+		__atomic_store_n(&table->entries[i].owner, 1, __ATOMIC_RELAXED);
+	if (newcomer->knows_last)
+		__atomic_store_n(&table->entries[table->mask].owner, s2_thread_self(), __ATOMIC_RELAXED);
+	atomic_store(&table->used, table->mask + newcomer->knows_last);
+	enter(table, &inv, 5, 1);
+	newcomer->home = inv.entry;
+	s2_inflight_leave(table, &inv);
+}
+
+/* Threads that come and go would leave no entry to be at home in. */
+static void a_thread_is_at_home_where_one_before_it_was(void **state)
+{
+	struct newcomer newcomer = { .table = *state, .knows_last = true };
+
+	task_start(&newcomer.task, come, &newcomer);
+	task_join(&newcomer.task);
+	assert_ptr_equal(newcomer.home, &newcomer.table->entries[ENTRIES - 1]);
+}
+
+static void a_thread_that_finds_no_home_goes_where_nobody_was(void **state)
+{
+	struct newcomer newcomer = { .table = *state };
+
+	task_start(&newcomer.task, come, &newcomer);
+	task_join(&newcomer.task);
+	assert_ptr_equal(newcomer.home, &newcomer.table->entries[ENTRIES - 1]);
+	assert_int_not_equal(newcomer.home->owner, 0);
+}
+
 #define ON_TABLE(test) cmocka_unit_test_setup_teardown(test, setup_table, teardown_table)
 
 int main(void)
@@ -528,8 +686,13 @@ int main(void)
 		ON_TABLE(who_is_seen_leaving_is_waited_for_until_the_entry_is_free),
 		cmocka_unit_test(an_update_that_looks_before_the_range_is_there_goes_on),
 		cmocka_unit_test(an_update_that_looks_while_one_enters_waits_for_it),
+		cmocka_unit_test(an_update_does_not_wait_for_who_comes_next_elsewhere),
 		cmocka_unit_test(a_pair_at_home_is_in_the_table_as_any_other),
 		ON_TABLE(an_entry_has_one_occupant_at_a_time),
+		ON_TABLE(threads_know_their_own_in_tables_that_differ),
+		ON_TABLE(what_another_thread_ends_is_nobodys),
+		ON_TABLE(a_thread_is_at_home_where_one_before_it_was),
+		ON_TABLE(a_thread_that_finds_no_home_goes_where_nobody_was),
 	};
 
 	return cmocka_run_group_tests_name("invalidations in flight", tests, NULL, NULL);
