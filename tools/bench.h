@@ -77,6 +77,9 @@ typedef int bench_prepare_fn(void *ctx);
  * @storms:  how many such threads; 0 is one.
  * @prepare: NULL, or called before each slice, and not measured: for cells of which each needs the
  *           process in another state, and which could otherwise not be in the same rounds.
+ * @beside:  NULL, or what the thread does in turns with it, some microseconds each; what is
+ *           reported is how many times as long as that one it takes. Where a ratio is what matters:
+ *           the clock of a machine may be another one from one slice to the next.
  * @rate:    report operations per second of all threads instead of one thread's ns for each.
  * @items:   how many of what is reported an operation does; 0 is one.
  */
@@ -84,6 +87,7 @@ struct bench_cell {
 	bench_run_fn *run;
 	bench_run_fn *storm;
 	bench_prepare_fn *prepare;
+	const struct bench_cell *beside;
 	void *ctx;
 	unsigned int threads;
 	unsigned int storms;

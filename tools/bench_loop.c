@@ -53,6 +53,8 @@ struct slice_thread {
 	struct slice *slice;
 	struct bench_worker worker;
 	bench_run_fn *run;
+	const struct bench_cell *beside;
+	double beside_ns; /* for an operation */
 	unsigned int cpu;
 	uint64_t operations;
 	uint64_t elapsed_ns;
@@ -148,18 +150,52 @@ static uint64_t cpu_wait_ns(void)
 	return waited;
 }
 
+static int run_measured(struct slice_thread *thread, uint64_t batch)
+{
+	int error;
+
+	do
+		error = run_batch(thread, batch);
+	while (!error && current_phase(thread->slice) == MEASURE);
+	return error;
+}
+
+/* As run_measured(); what is done beside it, and how long, is left out of what it took. */
+static int run_in_turns(struct slice_thread *thread, uint64_t batch)
+{
+	struct bench_worker other = { .ctx = thread->beside->ctx };
+	uint64_t other_batch = 1, other_ns = 0;
+	int error;
+
+	do {
+		uint64_t begin, ns;
+
+		error = run_batch(thread, batch);
+		begin = clock_ns();
+		if (!error)
+			error = thread->beside->run(&other, other_batch);
+		ns = clock_ns() - begin;
+		other.done += other_batch;
+		thread->worker.excluded_ns += ns;
+		other_ns += ns;
+		if (ns < BATCH_NS)
+			other_batch *= 2;
+	} while (!error && current_phase(thread->slice) == MEASURE);
+	thread->beside_ns = (double)other_ns / (double)other.done;
+	thread->worker.sink += other.sink;
+	return error;
+}
+
 static int measure(struct slice_thread *thread, uint64_t batch)
 {
 	uint64_t waited = cpu_wait_ns(), begin = clock_ns();
+	int error;
 
 	thread->worker.done = 0;
 	thread->worker.excluded_ns = 0;
-	do {
-		int error = run_batch(thread, batch);
-
-		if (error)
-			return error;
-	} while (current_phase(thread->slice) == MEASURE);
+	error = thread->beside ? run_in_turns(thread, batch) : run_measured(thread, batch);
+	if (error)
+		return error;
 	thread->total_ns = clock_ns() - begin;
 	thread->elapsed_ns = thread->total_ns - thread->worker.excluded_ns;
 	thread->operations = thread->worker.done;
@@ -217,7 +253,7 @@ static void conduct(struct slice *slice, unsigned int threads)
 	__atomic_store_n(&slice->phase, STOP, __ATOMIC_RELAXED);
 }
 
-/* One thread's ns for an operation, over all threads but the storm. */
+/* One thread's ns for an operation, over all threads but the storm; or how many times as many. */
 static double slice_result(const struct slice_thread *threads, unsigned int nr)
 {
 	double ns = 0, operations = 0;
@@ -226,7 +262,8 @@ static double slice_result(const struct slice_thread *threads, unsigned int nr)
 		ns += (double)threads[i].elapsed_ns;
 		operations += (double)threads[i].operations;
 	}
-	return ns / operations;
+	ns /= operations;
+	return threads[0].beside ? ns / threads[0].beside_ns : ns;
 }
 
 static void add_load(struct bench_load *load, const struct slice_thread *threads, unsigned int nr)
@@ -254,6 +291,7 @@ static int run_slice(struct slice *slice, const struct bench_cell *cell,
 		thread->slice = slice;
 		thread->worker.ctx = cell->ctx;
 		thread->worker.index = started;
+		thread->beside = cell->beside;
 		thread->run = started < cell->threads ? cell->run : cell->storm;
 		thread->cpu = options->cpus[started % options->nr_cpus];
 		error = -pthread_create(&thread->id, NULL, thread_main, thread);

@@ -124,17 +124,6 @@ S2_ALWAYS_INLINE char *s2_tlb_find(const struct s2_vcpu *vcpu, uint64_t gpa, con
 }
 
 /*
- * A compiler that knows that @len is a page, say, copies with a string instruction, which is up to a third
- * slower than the C library's function where the destination is not in the first-level cache.
- */
-S2_ALWAYS_INLINE void s2_tlb_copy(void *to, const void *from, size_t len)
-{
-	if (!__builtin_constant_p(len) || len > 64)
-		__asm__("" : "+r"(len));
-	memcpy(to, from, len);
-}
-
-/*
  * For the compiler to inline; where it does not, or for who calls from another language,
  * they are functions of the library. Beside the memcpy() of a page a call counts.
  */
@@ -154,7 +143,7 @@ S2_INLINE_COPY int s2_vcpu_read(struct s2_vcpu *vcpu, uint64_t gpa, void *data, 
 
 	if (!host)
 		return s2_vcpu_read_slow(vcpu, gpa, data, len);
-	s2_tlb_copy(data, host, len);
+	memcpy(data, host, len);
 	return 0;
 }
 
@@ -164,7 +153,14 @@ S2_INLINE_COPY int s2_vcpu_write(struct s2_vcpu *vcpu, uint64_t gpa, const void 
 
 	if (!host)
 		return s2_vcpu_write_slow(vcpu, gpa, data, len);
-	s2_tlb_copy(host, data, len);
+	/*
+	 * A compiler that knows that @len is a page, say, copies with a string instruction: a quarter
+	 * slower than the C library's function where the guest's page is not in the first-level
+	 * cache, as one that is only written to as a rule is not.
+	 */
+	if (!__builtin_constant_p(len) || len > 64)
+		__asm__("" : "+r"(len));
+	memcpy(host, data, len);
 	return 0;
 }
 

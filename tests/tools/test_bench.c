@@ -136,7 +136,11 @@ static void expect_gate_rows(json_t *report)
 	static const int vms[] = { 1, 16, 256, 1024 };
 	unsigned int threads[32], nr = list_threads(nr_cpus(), threads);
 
-	expect_report(report, "gate", 7 * nr * 4);
+	expect_report(report, "gate", 7 * nr * 4 + 2);
+	expect_row(report, "ns",
+		   json_pack("{s:s, s:i, s:i}", "gate", "range/floor", "threads", 1, "vms", 1));
+	expect_row(report, "ns",
+		   json_pack("{s:s, s:i, s:i}", "gate", "range/1 VM", "threads", 1, "vms", 1024));
 	for (unsigned int i = 0; i < 7 * nr * 4; i++)
 		expect_row(report, "ns",
 			   json_pack("{s:s, s:i, s:i}", "gate", gates[i / 4 / nr], "threads",
@@ -149,9 +153,13 @@ static void expect_access_rows(json_t *report)
 					   "read4k", "enter+read4k", "write4k" };
 	static const char *const plain[] = { "plain_load64", "plain_miss", "memcpy4k",
 					     "memcpy4k_write" };
+	static const char *const ratios[] = { "load64/plain_load64", "read4k/memcpy4k",
+					      "write4k/memcpy4k_write" };
 	static const int slots[] = { 1, 16, 512, 32000 };
 
-	expect_report(report, "access", 6 * 4 + 4);
+	expect_report(report, "access", 6 * 4 + 4 + 3);
+	for (unsigned int i = 0; i < 3; i++)
+		expect_row(report, "ns", json_pack("{s:s, s:i}", "op", ratios[i], "slots", 1));
 	for (unsigned int i = 0; i < 6 * 4; i++)
 		expect_row(report, "ns",
 			   json_pack("{s:s, s:i}", "op", ops[i / 4], "slots", slots[i % 4]));
