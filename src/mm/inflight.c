@@ -77,24 +77,28 @@ static unsigned choose_home(struct s2_inflight *table)
 }
 
 /* An entry has one owner for ever: what the owner finds there by itself it can rely on. */
-static bool become_owner(struct s2_inflight_entry *entry)
+static bool become_owner(struct s2_inflight *table, struct s2_inflight_entry *entry)
 {
 	uintptr_t nobody = 0;
 
-	return is_home(entry) ||
-	       (!__atomic_load_n(&entry->owner, __ATOMIC_RELAXED) &&
-		__atomic_compare_exchange_n(&entry->owner, &nobody, s2_thread_self(), false,
-					    __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	if (is_home(entry))
+		return true;
+	if (__atomic_load_n(&entry->owner, __ATOMIC_RELAXED) ||
+	    !__atomic_compare_exchange_n(&entry->owner, &nobody, s2_thread_self(), false,
+					 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return false;
+	atomic_fetch_add_explicit(&table->owned, 1, memory_order_relaxed);
+	return true;
 }
 
-/* One of those from @home on that is the thread's, or becomes it. */
-static struct s2_inflight_entry *settle_near(struct s2_inflight *table, unsigned home)
+/* One of @nr from @home on that is the thread's, or becomes it. */
+static struct s2_inflight_entry *settle_near(struct s2_inflight *table, unsigned home, unsigned nr)
 {
-	for (unsigned i = 0; i < HOMES_TRIED && i <= table->mask; i++) {
+	for (unsigned i = 0; i < nr && i <= table->mask; i++) {
 		unsigned at = (home + i) & table->mask;
 
 		extend_used(table, at);
-		if (!become_owner(&table->entries[at]))
+		if (!become_owner(table, &table->entries[at]))
 			continue;
 		s2_inflight_home = home + i;
 		return &table->entries[at];
@@ -106,16 +110,17 @@ static struct s2_inflight_entry *settle_near(struct s2_inflight *table, unsigned
  * The entry where the thread is at home in this table, which it may have to look for: the home
  * it has in another table may be somebody else's here, and so may all around it be; then where
  * nobody has been yet. NULL: there is none for it, as where more threads have come than
- * there are entries.
+ * there are entries; then each look is at a line that others write, and one is enough.
  */
 static struct s2_inflight_entry *settle(struct s2_inflight *table)
 {
 	unsigned home = s2_inflight_home ? s2_inflight_home : choose_home(table);
-	struct s2_inflight_entry *entry = settle_near(table, home);
 	unsigned used = atomic_load_explicit(&table->used, memory_order_relaxed);
+	bool full = atomic_load_explicit(&table->owned, memory_order_relaxed) > table->mask;
+	struct s2_inflight_entry *entry = settle_near(table, home, full ? 1 : HOMES_TRIED);
 
 	if (!entry && used <= table->mask)
-		entry = settle_near(table, used + 1 + table->mask);
+		entry = settle_near(table, used + 1 + table->mask, HOMES_TRIED);
 	if (!entry)
 		s2_inflight_home = home;
 	return entry;

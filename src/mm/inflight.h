@@ -45,6 +45,7 @@ struct s2_inflight_seen {
 /*
  * @used:     entries from here on have never been claimed, so that who looks
  *            through the table need not go on.
+ * @owned:    how many entries somebody is at home in.
  * @overflow: how many are in flight beyond the table, in two counts of which new
  *            ones take the one @phase names: a waiter turns @phase and waits for
  *            the other to drain, so that new ones cannot starve it.
@@ -57,6 +58,7 @@ struct s2_inflight {
 	struct s2_inflight_entry *entries;
 	unsigned mask;
 	_Atomic uint32_t used;
+	_Atomic uint32_t owned;
 	_Atomic uint32_t next_home;
 	_Atomic uint32_t phase __attribute__((aligned(64)));
 	_Atomic uint64_t overflow[2];
