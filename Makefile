@@ -46,7 +46,7 @@ check: deps
 	@rm -f $(BUILD)/meson-logs/testlog.json $(DEBUG)/meson-logs/testlog.json \
 		$(ASAN)/meson-logs/testlog.json
 	@$(MAKE) --no-print-directory all debug asan
-	@$(MESON) test -C $(BUILD) --no-rebuild --no-stdsplit --print-errorlogs || true
+	@$(MESON) test -C $(BUILD) --no-rebuild --no-stdsplit --print-errorlogs --no-suite checked || true
 	@$(MESON) test -C $(DEBUG) --no-rebuild --no-stdsplit --print-errorlogs --no-suite once || true
 	@$(MESON) test -C $(ASAN) --no-rebuild --no-stdsplit --print-errorlogs --no-suite long || true
 	@python3 scripts/test-summary.py $(BUILD) $(DEBUG) $(ASAN)

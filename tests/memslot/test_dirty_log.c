@@ -578,7 +578,7 @@ static void test_log_does_not_wait_for_an_update_that_waits_for_the_caller(void 
 
 #define FIRE_PAGES 192
 #define FIRE_WRITERS 2
-#define FIRE_ROUNDS 500
+#define FIRE_ROUNDS 300
 
 struct writer {
 	struct s2_vcpu *vcpu;
