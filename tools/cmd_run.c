@@ -24,6 +24,10 @@
 #define MOST_SECONDS 1000000
 #define MOST_FILES 65536
 
+/* A program with its stack, and some more. */
+#define LEAST_MAPS 16
+#define MOST_MAPS 65536
+
 enum key {
 	KEY_VMS = 256,
 	KEY_COMMANDS,
@@ -40,6 +44,7 @@ enum key {
 	KEY_SECONDS,
 	KEY_OUTPUT,
 	KEY_FILES,
+	KEY_MAPS,
 	KEY_CODE,
 	KEY_QUIET,
 	KEY_JSON,
@@ -65,6 +70,8 @@ static const struct argp_option argp_options[] = {
 	  "Files that a guest may have open (default 64, or as many as there are descriptors for "
 	  "each)",
 	  0 },
+	{ "maps", KEY_MAPS, "N", 0,
+	  "Ranges of addresses that a guest may have mapped; more are ENOMEM (default 1024)", 0 },
 	{ "code", KEY_CODE, "SIZE", 0,
 	  "Host memory for a guest's translated code; when it is full the code is translated anew "
 	  "(default 64M)",
@@ -313,6 +320,9 @@ static error_t parse_number_option(int key, char *arg, struct argp_state *state)
 				  &options->limits.output);
 	case KEY_FILES:
 		return parse_count(state, "--files", arg, 3, MOST_FILES, &options->limits.files);
+	case KEY_MAPS:
+		return parse_count(state, "--maps", arg, LEAST_MAPS, MOST_MAPS,
+				   &options->limits.maps);
 	case KEY_CODE:
 		return parse_size(state, "--code", arg, GUEST_LEAST_CODE, GUEST_MOST_CODE,
 				  &options->limits.code);

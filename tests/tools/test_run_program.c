@@ -351,6 +351,31 @@ static void test_too_few_descriptors_are_told_before_guests_run(void **state)
 	assert_fails("--vms 16 -- busybox echo hi", 1, "run fewer guests");
 }
 
+static json_int_t calls_with(const char *maps)
+{
+	char arguments[64];
+	json_t *report, *guest;
+	json_int_t calls;
+
+	snprintf(arguments, sizeof(arguments), "--json --maps %s -- \"$S2_GUEST\" mapping_bomb", maps);
+	report = json_of(arguments, 0);
+	guest = json_array_get(json_object_get(json_array_get(json_object_get(report, "runs"), 0),
+					       "guests"), 0);
+	calls = json_integer_value(json_object_get(guest, "syscalls"));
+	json_decref(report);
+	assert_true(calls > 0);
+	return calls;
+}
+
+static void test_a_guest_maps_as_many_ranges_as_it_may(void **state)
+{
+	(void)state;
+	if (!getenv("S2_GUEST"))
+		skip();
+	assert_int_equal(calls_with("200") - calls_with("100"), 100);
+	assert_fails("--maps 15 -- busybox true", 2, "stage2 run: --maps: '15' is not a number from 16");
+}
+
 /* Unless it was said how many each is to have. */
 static void test_descriptors_are_shared_out(void **state)
 {
@@ -711,6 +736,7 @@ int main(void)
 		cmocka_unit_test(test_limits_end_a_guest_and_say_so),
 		UNDER(test_guests_may_have_more_files_than_the_soft_limit),
 		UNDER(test_too_few_descriptors_are_told_before_guests_run),
+		UNDER(test_a_guest_maps_as_many_ranges_as_it_may),
 		UNDER(test_descriptors_are_shared_out),
 		UNDER(test_a_file_that_gets_too_large_is_its_guests_error),
 		UNDER(test_a_tier_that_gets_too_large_is_an_error),
