@@ -80,6 +80,7 @@ struct s2_mm {
 	struct s2_window *windows;
 	uint64_t window_limit;            /* mappings of the kernel's that all of them may have; */
 	_Atomic uint64_t window_mappings; /* they have so many */
+	_Atomic uint64_t window_give_ups; /* how often one has given up its pages for want of them */
 
 	_Atomic uint64_t refs;
 	_Atomic uint64_t nonblock_failed;

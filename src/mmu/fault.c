@@ -350,12 +350,12 @@ static int map_locked(struct s2_vm *vm, struct s2_fault_state *state, const stru
 static int map_in_window(struct s2_vm *vm, struct s2_fault_state *state, const struct s2_try *try)
 {
 	struct s2_window_reader *reader = s2_window_reader_get(state->window);
-	uint64_t mappings = s2_windows_mappings(vm->mm);
+	struct s2_windows_room before = s2_windows_room(vm->mm);
 	int ret = map_locked(vm, state, try, &reader->reader);
 
 	s2_window_reader_put(reader);
 	if (ret == -ENOSPC)
-		ret = s2_windows_make_room(vm->mm, mappings) ? RETRY : -ENOMEM;
+		ret = s2_windows_make_room(vm->mm, &before) ? RETRY : -ENOMEM;
 	return ret;
 }
 

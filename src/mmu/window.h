@@ -116,9 +116,15 @@ uint64_t s2_windows_mappings(struct s2_mm *mm);
 
 /*
  * After -ENOSPC, with @before as it was before that: zaps the window that has most mappings,
- * unless there are fewer by now. false if none has any, or the kernel does not let go of them.
- * Takes locks.
+ * unless there are fewer by now, or some were given up meanwhile. false if none has any, or the
+ * kernel does not let go of them. Takes locks.
  */
-bool s2_windows_make_room(struct s2_mm *mm, uint64_t before);
+struct s2_windows_room {
+	uint64_t mappings;
+	uint64_t give_ups;
+};
+
+struct s2_windows_room s2_windows_room(struct s2_mm *mm);
+bool s2_windows_make_room(struct s2_mm *mm, const struct s2_windows_room *before);
 
 #endif /* S2_MMU_WINDOW_H */

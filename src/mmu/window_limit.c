@@ -53,16 +53,32 @@ static bool give_up_pages(struct s2_window *window)
 	return given;
 }
 
-bool s2_windows_make_room(struct s2_mm *mm, uint64_t before)
+struct s2_windows_room s2_windows_room(struct s2_mm *mm)
 {
+	return (struct s2_windows_room){
+		.mappings = s2_windows_mappings(mm),
+		.give_ups = atomic_load_explicit(&mm->window_give_ups, memory_order_relaxed),
+	};
+}
+
+/*
+ * Others may have made room since @before, and taken it, and made it again: that no window has
+ * anything to give up any more is no want of room then.
+ */
+bool s2_windows_make_room(struct s2_mm *mm, const struct s2_windows_room *before)
+{
+	struct s2_windows_room now;
 	struct s2_window *window;
 	bool made;
 
 	s2_mutex_lock(&mm->windows_lock);
-	made = s2_windows_mappings(mm) < before;
+	now = s2_windows_room(mm);
+	made = now.mappings < before->mappings || now.give_ups != before->give_ups;
 	if (!made) {
 		window = most_mappings(mm);
 		made = window && give_up_pages(window);
+		atomic_store_explicit(&mm->window_give_ups, now.give_ups + made,
+				      memory_order_relaxed);
 	}
 	s2_mutex_unlock(&mm->windows_lock);
 	return made;

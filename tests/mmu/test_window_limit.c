@@ -17,6 +17,7 @@
 
 #include "memslot/vm.h"
 #include "mm/mm.h"
+#include "mmu/window.h"
 #include "mmu/window_vm.h"
 #include "sanitized.h"
 
@@ -154,6 +155,29 @@ static void test_windows_beyond_the_limit(void **state)
 	for (unsigned i = 0; i < LOW_LIMIT + 4; i++)
 		s2_window_destroy(windows[i]);
 	assert_window_has(&w, 0, 0);
+	window_vm_end(&w);
+}
+
+/*
+ * A fault that began when there were few mappings, found too many, and comes to make room when
+ * another has just done so: there is nothing left to give up, and no want of room.
+ */
+static void test_room_that_others_have_made(void **state)
+{
+	struct s2_windows_room before;
+	struct s2_mm *mm;
+	struct window_vm w;
+	uint64_t value;
+
+	begin(&w);
+	mm = s2_pool_mm(w.p.pool);
+	before = s2_windows_room(mm);
+	assert_int_equal(window_load(s2_window_addr(w.window), &value), 0);
+	assert_true(s2_windows_make_room(mm, &(struct s2_windows_room){ .mappings = 0 }));
+	assert_int_equal(s2_windows_room(mm).mappings, before.mappings);
+	assert_true(s2_windows_make_room(mm, &before));
+	before = s2_windows_room(mm);
+	assert_false(s2_windows_make_room(mm, &before));
 	window_vm_end(&w);
 }
 
@@ -390,6 +414,7 @@ int main(void)
 		cmocka_unit_test(test_the_window_that_has_most_gives_way),
 		cmocka_unit_test(test_windows_of_many_vms),
 		cmocka_unit_test(test_windows_beyond_the_limit),
+		cmocka_unit_test(test_room_that_others_have_made),
 		cmocka_unit_test(test_threads_at_the_limit),
 		cmocka_unit_test(test_more_pages_than_the_kernel_allows_mappings),
 		cmocka_unit_test(test_a_program_that_needs_all_mappings_itself),
