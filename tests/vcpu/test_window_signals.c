@@ -484,14 +484,12 @@ static void test_a_windows_faults_do_not_use_it_up(void)
 	window_vm_end(&w);
 }
 
-/* Or clang would make a loop of it. */
-static volatile char *volatile lowest;
-
 static void overflow_stack(unsigned pages)
 {
 	volatile char page[S2_PAGE_SIZE];
 
-	lowest = page;
+	/* Or clang would make a loop of it. */
+	__asm__ volatile("" : : "r"(page) : "memory");
 	page[0] = 0;
 	if (pages)
 		overflow_stack(pages - 1);
